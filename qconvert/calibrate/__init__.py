@@ -1,0 +1,26 @@
+"""One streaming pass gives mergeable sketches; range methods are pure functions of a sketch."""
+
+from .collect import Observer, collect
+from .methods import RANGE_METHODS, MethodOptions
+from .params import QuantParams, dequantize, fake_quantize, params_for_range, params_for_scale, quantize
+from .ranges import activation_params, constant_params, weight_params
+from .sketch import Sketch, Sketcher, sketch_of
+
+__all__ = [
+    "RANGE_METHODS",
+    "MethodOptions",
+    "Observer",
+    "QuantParams",
+    "Sketch",
+    "Sketcher",
+    "activation_params",
+    "collect",
+    "constant_params",
+    "dequantize",
+    "fake_quantize",
+    "params_for_range",
+    "params_for_scale",
+    "quantize",
+    "sketch_of",
+    "weight_params",
+]

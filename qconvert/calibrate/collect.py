@@ -1,0 +1,70 @@
+"""The one streaming pass over the calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..data import Sample
+from ..errors import fail
+from ..graph import Array, Graph
+from ..runtime import Options, opened
+
+
+class Observer(Protocol):
+    """Statistics of one tensor, fed sample by sample."""
+
+    def add(self, values: Array) -> None:
+        """Take in one sample's tensor."""
+
+    def result(self) -> Any:
+        """The statistics so far."""
+
+
+def collect(
+    graph: Graph,
+    samples: Iterable[Sample],
+    observers: Mapping[str, tuple[Observer, ...]],
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Run every sample once and show the observed tensors to their observers.
+
+    Only the observed tensors are exposed, so that the runtime fuses the rest as usual, and only one sample is in memory.
+
+    Args:
+        observers: tensor name to its observers; they are filled in place.
+        progress: called with the number of samples done.
+
+    Returns:
+        The number of samples.
+
+    Raises:
+        QConvertError: M009 where the model does not run, M013 where it produces NaN or infinity.
+    """
+    names = [name for name in observers if name not in graph.feeds]
+    exposed = graph.with_(outputs=tuple(names) or graph.outputs[:1])
+    count = 0
+    with opened(exposed, Options(threads=threads)) as session:
+        for sample in samples:
+            values = session.run(sample.feed, names or None)
+            for name, watching in observers.items():
+                array = values[name] if name in values else sample.feed[name]
+                for observer in watching:
+                    observer.add(array)
+            count += 1
+            if progress is not None:
+                progress(count)
+    return count
+
+
+def check_finite(name: str, low: float, high: float) -> None:
+    """Refuse statistics with NaN or infinity.
+
+    Raises:
+        QConvertError: M013 naming the tensor.
+    """
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise fail("M013", f"the FP32 model produces values that are not finite: {low} to {high}", f"tensor `{name}`", "check the sample and its preprocessing")

@@ -1,0 +1,90 @@
+"""Scale and zero point, and the arithmetic of quantization that every other module shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import Array
+from ..targets.model import Format
+
+_SMALLEST = float(np.finfo(np.float32).tiny)  # a subnormal scale loses precision and is refused by accelerators
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """real = scale * (code - zero_point), ONNX QuantizeLinear.
+
+    Attributes:
+        scale: float32, scalar [] or one a channel [C].
+        zero_point: integers of the format's dtype, same shape.
+        axis: channel axis; None for one scale.
+    """
+
+    format: Format
+    scale: Array
+    zero_point: Array
+    axis: int | None = None
+
+    @property
+    def low(self) -> Array:
+        """Smallest real value that a code stands for."""
+        return np.asarray(self.scale * (self.format.qmin - self.zero_point.astype(np.float32)))
+
+    @property
+    def high(self) -> Array:
+        """Largest real value that a code stands for."""
+        return np.asarray(self.scale * (self.format.qmax - self.zero_point.astype(np.float32)))
+
+
+def params_for_range(format_: Format, low: Array | float, high: Array | float, axis: int | None = None) -> QuantParams:
+    """Scale and zero point that represent [low, high] and, exactly, zero.
+
+    A range of zero width gets scale 1, since any scale represents it.
+    """
+    low_ = np.minimum(np.asarray(low, dtype=np.float64), 0.0)
+    high_ = np.maximum(np.asarray(high, dtype=np.float64), 0.0)
+    qmin, qmax = format_.qmin, format_.qmax
+    if format_.symmetric:
+        reach, middle = np.maximum(-low_, high_), 0 if qmin < 0 else (qmax + 1) // 2
+        scale = reach / (qmax - middle)
+        zero = np.full(scale.shape, middle)
+    else:
+        scale = (high_ - low_) / (qmax - qmin)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
+    scale = np.where(scale > 0, np.maximum(scale, _SMALLEST), 1.0)
+    return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis)
+
+
+def params_for_scale(format_: Format, scale: Array, axis: int | None = None) -> QuantParams:
+    """Symmetric parameters with the given scale."""
+    return QuantParams(format_, np.asarray(scale, dtype=np.float32), np.zeros(np.shape(scale), dtype=format_.dtype), axis)
+
+
+def quantize(values: Array, params: QuantParams) -> Array:
+    """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
+    scale, zero = _along(params, values.ndim)
+    codes = np.rint(values / scale) + zero
+    return np.asarray(np.clip(codes, params.format.qmin, params.format.qmax).astype(params.format.dtype))
+
+
+def dequantize(codes: Array, params: QuantParams) -> Array:
+    """Real values of codes (ONNX DequantizeLinear)."""
+    scale, zero = _along(params, codes.ndim)
+    return np.asarray((codes.astype(np.float32) - zero) * scale)
+
+
+def fake_quantize(values: Array, params: QuantParams) -> Array:
+    """Real values after a round trip through the codes."""
+    return dequantize(quantize(values, params), params)
+
+
+def _along(params: QuantParams, rank: int) -> tuple[Array, Array]:
+    zero = params.zero_point.astype(np.float32)
+    if params.axis is None or params.scale.ndim == 0:
+        return params.scale, zero
+    shape = [1] * rank
+    shape[params.axis] = -1
+    return params.scale.reshape(shape), zero.reshape(shape)

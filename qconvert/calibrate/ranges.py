@@ -1,0 +1,101 @@
+"""From statistics to scales: activations by the chosen range method, weights per channel, biases in the accumulator's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+
+from ..graph import Array, Graph
+from ..plan import Plan, WeightPlan
+from ..recipe.types import Calibration
+from ..targets.model import Format
+from .collect import check_finite
+from .methods import RANGE_METHODS, MethodOptions
+from .params import QuantParams, params_for_range, params_for_scale
+from .sketch import Sketch
+
+
+def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Calibration) -> dict[str, QuantParams]:
+    """Scale and zero point of every quantized activation; those of one group are the same object.
+
+    Raises:
+        QConvertError: M013 where a statistic is not finite.
+    """
+    by_group: dict[int, QuantParams] = {}
+    for group, taps in plan.group_taps.items():
+        members = [name for name, tensor in plan.tensors.items() if tensor.group == group]
+        for name in taps:
+            check_finite(name, sketches[name].low, sketches[name].high)
+        merged = reduce(Sketch.merged, (sketches[name] for name in taps))
+        by_group[group] = _params(plan, members, merged, settings)
+    return {name: by_group[tensor.group] for name, tensor in plan.tensors.items()}
+
+
+def _params(plan: Plan, members: list[str], sketch: Sketch, settings: Calibration) -> QuantParams:
+    first = plan.tensors[members[0]]
+    method = next((plan.tensors[m].method for m in members if plan.tensors[m].method), settings.method)
+    low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
+    for bounds in (plan.tensors[m].bounds for m in members):
+        if bounds is not None:
+            low, high = max(low, bounds[0]), min(high, bounds[1])
+    return params_for_range(first.format, low, high)
+
+
+def weight_params(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], settings: Calibration) -> dict[tuple[str, int], QuantParams]:
+    """Scales of every quantized constant input, by (node name, input index)."""
+    found: dict[tuple[str, int], QuantParams] = {}
+    for (name, index), chosen in plan.weights.items():
+        node = graph.by_name[name]
+        array = graph.weights[node.input(index)].numpy()
+        params = constant_params(array, chosen, settings.weights)
+        bias = graph.constant(node.input(2)) if index == 1 and node.input(2) else None
+        reading = activations.get(node.input(0))
+        found[name, index] = params if bias is None or reading is None else _fit_bias(params, reading.scale, bias)
+    return found
+
+
+_SHRINK = np.array([1.0, 0.97, 0.94, 0.91, 0.88, 0.84, 0.8, 0.75, 0.7, 0.6, 0.5])
+
+
+def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> QuantParams:
+    """Scale of a constant, along its channel axis if the plan says so.
+
+    Args:
+        method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error.
+    """
+    if not chosen.format.symmetric:
+        return params_for_range(chosen.format, float(array.min(initial=0.0)), float(array.max(initial=0.0)))
+    rows = array.reshape(1, -1) if chosen.axis is None else np.moveaxis(array, chosen.axis, 0).reshape(array.shape[chosen.axis], -1)
+    reach = np.abs(rows).max(axis=1, initial=0.0)
+    if method == "mse" and rows.size:
+        reach = reach * _best_shrink(rows, reach, chosen.format)
+    params = params_for_range(chosen.format, -reach, reach, chosen.axis)
+    return params if chosen.axis is not None else params_for_scale(chosen.format, params.scale.reshape(()))
+
+
+def _best_shrink(rows: Array, reach: Array, format_: Format) -> Array:
+    """Factor [channels] on each channel's reach with the least squared rounding and clipping error."""
+    best, factor = np.full(len(rows), np.inf), np.ones(len(rows))
+    qmax = format_.qmax
+    for shrink in _SHRINK:
+        scale = (np.maximum(reach * shrink, 1e-30) / qmax)[:, None].astype(np.float32)
+        codes = np.clip(np.rint(rows / scale), format_.qmin, qmax)
+        error = np.square(codes * scale - rows).sum(axis=1, dtype=np.float64)
+        better = error < best
+        best, factor = np.where(better, error, best), np.where(better, shrink, factor)
+    return factor
+
+
+_INT32 = 2.0**31 - 1
+
+
+def _fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:
+    """Widen scales of channels whose bias would not fit into int32 at scale (input scale * weight scale)."""
+    if params.scale.ndim == 0:
+        least = float(np.abs(bias).max(initial=0.0)) / (float(reading) * _INT32)
+    else:
+        least = np.abs(bias.reshape(-1).astype(np.float64)) / (float(reading) * _INT32)
+        least = least if least.shape == params.scale.shape else np.full(params.scale.shape, least.max(initial=0.0))
+    return QuantParams(params.format, np.maximum(params.scale, np.asarray(least * 1.01, dtype=np.float32)), params.zero_point, params.axis)

@@ -1,0 +1,107 @@
+"""A mergeable summary of a tensor's values: exact extremes, and a histogram over the upper 16 bits of each float32.
+
+The upper half of a float32 is its bfloat16 bucket: sign, exponent and 7 bits of mantissa. 65,536 counters therefore cover
+every float with a relative width of at most 1/128, without a range in advance, and add up across samples, batches and
+machines in any order. Large tensors are thinned by a fixed stride per sample, so the result never depends on packaging.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, gcd
+
+import numpy as np
+
+from ..graph import Array
+
+BUCKETS = 65_536
+THIN_ABOVE = 8_192  # values of one sample's tensor that enter the histogram; extremes always see all
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """Summary of all values that a tensor took.
+
+    Attributes:
+        low, high: exact minimum and maximum.
+        size: number of values seen.
+        counts: histogram [65536] over bfloat16 buckets, of a thinned subset.
+    """
+
+    low: float
+    high: float
+    size: int
+    counts: Array
+
+    def merged(self, other: Sketch) -> Sketch:
+        """The sketch of both sets of values; commutative and associative."""
+        return Sketch(min(self.low, other.low), max(self.high, other.high), self.size + other.size, self.counts + other.counts)
+
+    @cached_property
+    def bins(self) -> tuple[Array, Array]:
+        """Centres [n] (float64, ascending) and counts [n] of the filled buckets; zero is exact."""
+        filled = np.flatnonzero(self.counts)
+        centres, counts = _centres()[filled], self.counts[filled]
+        order = np.argsort(centres, kind="stable")
+        return np.clip(centres[order], self.low, self.high), counts[order]
+
+
+def _centres() -> Array:
+    codes = np.arange(BUCKETS, dtype=np.uint32)
+    lower = (codes << 16).view(np.float32).astype(np.float64)
+    upper = ((codes << 16) | 0xFFFF).view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        centres = (lower + upper) / 2
+    centres[[0, 0x8000]] = 0.0  # both zeros and what is too small to matter
+    return np.asarray(centres)
+
+
+class Sketcher:
+    """Collects the sketch of one tensor, sample by sample, in fixed memory."""
+
+    def __init__(self) -> None:
+        self._low, self._high, self._size = np.inf, -np.inf, 0
+        self._counts = np.zeros(BUCKETS, dtype=np.int64)
+        self._pending = np.empty(BUCKETS, dtype=np.uint16)
+        self._filled = 0
+
+    def add(self, values: Array) -> None:
+        """Take in one sample's tensor (float32, any shape)."""
+        if values.size == 0:
+            return
+        flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+        self._low = min(self._low, float(flat.min()))
+        self._high = max(self._high, float(flat.max()))
+        self._size += flat.size
+        codes = thinned(flat).view(np.uint32) >> np.uint32(16)
+        if self._filled + codes.size > BUCKETS:
+            self._flush()
+        self._pending[self._filled : self._filled + codes.size] = codes
+        self._filled += codes.size
+
+    def _flush(self) -> None:
+        self._counts += np.bincount(self._pending[: self._filled], minlength=BUCKETS)
+        self._filled = 0
+
+    def result(self) -> Sketch:
+        """The sketch of everything added so far."""
+        self._flush()
+        return Sketch(self._low, self._high, self._size, self._counts.copy())
+
+
+def thinned(flat: Array) -> Array:
+    """At most THIN_ABOVE values at a fixed stride that is coprime to the size, so that it cannot lock onto a channel or row."""
+    if flat.size <= THIN_ABOVE:
+        return flat
+    stride = ceil(flat.size / THIN_ABOVE)
+    while gcd(stride, flat.size) != 1:
+        stride += 1
+    return np.ascontiguousarray(flat[::stride])
+
+
+def sketch_of(values: Array) -> Sketch:
+    """The sketch of one array."""
+    sketcher = Sketcher()
+    sketcher.add(values)
+    return sketcher.result()

@@ -1,0 +1,60 @@
+"""Integer operators for ranges that are measured at run time, and 8-bit lookup tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..calibrate import QuantParams
+from ..graph import Edit, Graph, Node
+from .weights import quantized
+
+
+def dynamic_product(edit: Edit, graph: Graph, node: Node, params: QuantParams, shared: dict[str, tuple[str, ...]]) -> list[Node]:
+    """A MatMul or Gemm with an activation quantized at run time: DynamicQuantizeLinear, MatMulInteger, Cast, Mul (, Add).
+
+    This is the form that onnxruntime fuses to DynamicQuantizeMatMul or MatMulIntegerToFloat.
+
+    Args:
+        params: symmetric int8 parameters of the weight, one scale a column or one in all.
+        shared: activation to the outputs of its DynamicQuantizeLinear, so that several products share one.
+    """
+    nodes: list[Node] = []
+    source = node.input(0)
+    if source not in shared:
+        shared[source] = tuple(edit.fresh(f"{source}/{part}") for part in ("q", "scale", "zero_point"))
+        nodes.append(Node("DynamicQuantizeLinear", (source,), shared[source], name=edit.fresh_node(f"{source}/DynamicQuantizeLinear")))
+    codes, scale, zero = shared[source]
+    name = node.input(1)
+    transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
+    weight = edit.add_weight(f"{name}/codes", quantized(graph.weights[name], params, transpose))
+    weight_scale = edit.add_weight(f"{name}/scale", params.scale)
+    weight_zero = edit.add_weight(f"{name}/zero_point", params.zero_point)
+    biased = node.op == "Gemm" and bool(node.input(2))
+    product, as_float, both = (edit.fresh(f"{node.output}/{part}") for part in ("int32", "float", "scale"))
+    result = edit.fresh(f"{node.output}/product") if biased else node.output
+    nodes += [
+        Node("MatMulInteger", (codes, weight, zero, weight_zero), (product,), name=edit.fresh_node(f"{node.name}/MatMulInteger")),
+        Node("Cast", (product,), (as_float,), {"to": 1}, edit.fresh_node(f"{node.name}/Cast")),
+        Node("Mul", (scale, weight_scale), (both,), name=edit.fresh_node(f"{node.name}/scale")),
+        Node("Mul", (as_float, both), (result,), name=edit.fresh_node(f"{node.name}/rescale")),
+    ]
+    if biased:
+        nodes.append(Node("Add", (result, node.input(2)), node.outputs, name=edit.fresh_node(f"{node.name}/bias")))
+    return nodes
+
+
+def lookup(edit: Edit, graph: Graph, node: Node, params: QuantParams) -> list[Node]:
+    """A Gather from a float table [V, D] as: pick the codes and the scales of the rows, then multiply.
+
+    Dequantizing only the picked rows keeps the table in 8 bits in memory as well.
+    """
+    table, rows = node.input(0), node.input(1)
+    codes = edit.add_weight(f"{table}/codes", quantized(graph.weights[table], params))
+    scales = edit.add_weight(f"{table}/scale", np.ascontiguousarray(params.scale.reshape(-1, 1)))
+    picked, picked_float, scale = (edit.fresh(f"{node.output}/{part}") for part in ("q", "float", "scale"))
+    return [
+        Node("Gather", (codes, rows), (picked,), {"axis": 0}, edit.fresh_node(f"{node.name}/codes")),
+        Node("Cast", (picked,), (picked_float,), {"to": 1}, edit.fresh_node(f"{node.name}/Cast")),
+        Node("Gather", (scales, rows), (scale,), {"axis": 0}, edit.fresh_node(f"{node.name}/scale")),
+        Node("Mul", (picked_float, scale), node.outputs, name=edit.fresh_node(f"{node.name}/rescale")),
+    ]

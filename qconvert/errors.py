@@ -1,0 +1,201 @@
+"""Every diagnostic code with its title, explanation and exit code, and the one exception type.
+
+A code is a letter for the family and a number. The family decides the exit code of the process; numbers from 100 on are
+warnings and notes, which never change it. ``qconvert explain CODE`` prints the long text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a diagnostic matters."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a diagnostic code means, for people.
+
+    Attributes:
+        title: a few words, without the details of one occurrence.
+        explanation: why it happens and what to do, one paragraph.
+    """
+
+    title: str
+    explanation: str
+
+
+# Family letter -> exit code of the process. C (findings of `check`) and P (reasons of the plan) describe, they do not abort.
+EXIT_CODES = {"R": 2, "M": 3, "D": 4, "G": 5, "V": 6, "O": 7, "T": 8, "X": 1, "C": 6, "P": 3}
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+CODES: dict[str, Code] = {
+    # --- recipe and usage -------------------------------------------------------------------------------------------
+    "R001": Code("recipe cannot be read", "The recipe file does not exist or cannot be opened. Check the path; `qconvert recipe init MODEL` writes a commented one."),
+    "R002": Code("not valid YAML", "The recipe is not well-formed YAML. The line and column are where the parser gave up; the mistake is often one line above (indentation, a missing colon or quote)."),
+    "R003": Code("unknown key", "A key that no part of the recipe knows. Recipes are strict so that a typo cannot pass silently; the nearest known key is suggested."),
+    "R004": Code("duplicate key", "The same key stands twice in one mapping. YAML would silently keep the last one; qconvert refuses."),
+    "R005": Code("invalid value", "A value of the wrong type or outside the allowed range. `qconvert recipe schema` prints every key with its type."),
+    "R006": Code("missing key", "A key that has no default is missing."),
+    "R007": Code("rule matches nothing", "A rule of the recipe selects no node or tensor of this model, so it would silently do nothing. Names are those of the model after canonicalization; `qconvert inspect MODEL` lists them."),
+    "R008": Code("cannot extend", "`extends:` names a recipe that cannot be found, or recipes extend each other in a circle."),
+    "R009": Code("unsupported combination", "The chosen settings do not fit together or not to the target. The message names the nearest supported choice."),
+    "R010": Code("unknown target", "The target is not one of those that `qconvert targets` lists."),
+    "R011": Code("wrong usage", "The command line is not understood. `qconvert COMMAND --help` shows the options with examples."),
+    "R012": Code("user function cannot be used", "A `file.py:function` of the recipe could not be imported, is not callable, or raised an exception."),
+    "R100": Code("recipe overridden", "A command line option replaced a value of the recipe. The effective recipe is in the report."),
+    # --- model ------------------------------------------------------------------------------------------------------
+    "M001": Code("model cannot be read", "The model file does not exist or cannot be opened."),
+    "M002": Code("not an ONNX model", "The file is not a readable ONNX protobuf: it is truncated, empty, a pointer of a large-file store, or of another format."),
+    "M003": Code("external data missing", "The model keeps weights in a file beside it, and that file is missing or shorter than the model says. Copy it together with the model."),
+    "M004": Code("external data leaves the folder", "The model asks for weights outside its own folder. A model from elsewhere could read any file that way, so it is refused; re-save the model with its data beside it."),
+    "M005": Code("invalid graph", "The model does not pass the ONNX checker: a node uses a value that nobody produces, a name is defined twice, an attribute has the wrong type, and the like."),
+    "M006": Code("operator cannot be run", "onnxruntime has no implementation of this operator, or it belongs to a custom domain. Calibration and the proof of the result need to run the model."),
+    "M007": Code("opset not supported", "qconvert reads models of opset 7 and newer. Re-export the model, or convert it with onnx.version_converter."),
+    "M008": Code("already quantized", "The model already contains QuantizeLinear, DequantizeLinear or integer operators. `qconvert check` lints it; start from the FP32 model to quantize it."),
+    "M009": Code("model does not run", "onnxruntime loads the model but running it fails. The message is that of the runtime."),
+    "M010": Code("input shape unknown", "A dimension of an input is not fixed and nothing says what it should be. Give data, or `shapes:` in the recipe."),
+    "M011": Code("weights not finite", "A weight of the model is NaN or infinite, so no scale can represent it. Such models are usually broken exports."),
+    "M012": Code("model has no inputs", "Nothing can be calibrated: the graph has no input of a numeric tensor type."),
+    "M013": Code("FP32 result not finite", "The FP32 model itself produces NaN or infinity on a sample. Quantization cannot repair that; check the sample and the preprocessing."),
+    "M100": Code("left as it is", "A canonicalization rule found its pattern but could not apply it exactly; the message says why. The model stays correct."),
+    # --- dataset ----------------------------------------------------------------------------------------------------
+    "D001": Code("dataset not found", "The dataset path does not exist or is not a folder."),
+    "D002": Code("dataset empty", "The folder holds no file that qconvert can read as a sample."),
+    "D003": Code("sample cannot be read", "A file of the dataset is corrupt or truncated, or not what its extension says."),
+    "D004": Code("wrong shape", "A sample does not have the shape that the model's input wants. The message shows the file, what came and what is wanted, and, where one fits, the preprocessing that would mend it."),
+    "D005": Code("wrong type", "A sample's type cannot be cast to the input's type without loss. Casts such as uint8 to float32 are made by themselves; others must be asked for by `dtype:`."),
+    "D006": Code("input missing", "A sample has no array for one of the model's inputs, or has one for an input that the model does not have."),
+    "D007": Code("sample not finite", "A sample contains NaN or infinity. One such value would spoil every range, so it is refused."),
+    "D008": Code("dataset mixed", "The folder mixes kinds of samples (for instance images and arrays) and it is not clear which are meant. Point at one sub-folder, or set `kind:` in the recipe."),
+    "D009": Code("labels do not fit", "Labels are asked for but missing, or do not fit to the samples: unknown file, missing row, wrong length."),
+    "D010": Code("preprocessing missing", "The model's input needs something the recipe does not say: a size to resize to, a sample rate, a column."),
+    "D011": Code("dataset part missing", "The recipe asks for a part of the dataset (calibration, evaluation) that the folder does not have."),
+    "D100": Code("fewer samples than asked", "The dataset has fewer samples than the recipe asks for; all of them are used."),
+    "D101": Code("range looks wrong", "The values do not look like what the model expects, for instance 0..255 where the first layer was trained on 0..1. A wrong range gives a model that is quantized faithfully for the wrong data."),
+    "D102": Code("constant input", "An input has the same value in every sample, so calibration sees only one point."),
+    "D103": Code("measured on calibration data", "The dataset has no evaluation part, so fidelity was measured on the samples that also set the ranges. Add a sub-folder `eval/` for an honest figure."),
+    "D104": Code("values were cast", "Samples were cast without loss to the input's type."),
+    "D105": Code("files skipped", "Some files in the folder are not samples and were skipped."),
+    # --- gates ------------------------------------------------------------------------------------------------------
+    "G001": Code("gate failed", "A limit of the recipe's `gates:` does not hold. The report is written and the model is kept as `<stem>.rejected.<ext>`."),
+    "G002": Code("gate cannot be judged", "A gate asks for a figure that was not measured (for instance a task metric without labels). A gate that cannot be judged counts as failed."),
+    # --- verification -----------------------------------------------------------------------------------------------
+    "V001": Code("result is not valid ONNX", "The quantized model does not pass the ONNX checker. This is a defect of qconvert; please report it with the log."),
+    "V002": Code("result does not run", "The quantized model does not load or run in one of the session configurations that the target names."),
+    "V003": Code("result not finite", "The quantized model produced NaN or infinity where the FP32 model did not."),
+    "V004": Code("result has other outputs", "Names, types or shapes of the outputs differ from those of the FP32 model."),
+    "V005": Code("fidelity far below the formats", "The outputs are much further from FP32 than the chosen formats imply. Usually one tensor is to blame: look at the per-layer table of the report and leave the worst tensor float."),
+    "V006": Code("rewrite changed the result", "A canonicalization rewrite changed the model's outputs on the calibration data beyond rounding. This is a defect of qconvert; please report it with the log."),
+    "V007": Code("target rules violated", "The static validator of the target found an error in the produced file."),
+    "V100": Code("slower than FP32", "The quantized model is slower than the FP32 model on this host. The message names the regions that lose and the rule that would leave them float."),
+    "V101": Code("runs as float", "A node that the plan made integer runs in float in the runtime."),
+    "V102": Code("host is not the target", "Latency was measured on a host that is not the target, so it says little about the target."),
+    "V103": Code("not run on the target", "The target's runtime is not at hand; the file was proved by the static validator and by a numerically equal session."),
+    # --- output -----------------------------------------------------------------------------------------------------
+    "O001": Code("output cannot be written", "The output folder cannot be made or written to."),
+    "O002": Code("disk full", "There is no space left to write the result. Nothing was replaced; partial files were removed."),
+    "O003": Code("output would replace the input", "The output path is the input model or lies in the dataset. Inputs are never written to."),
+    # --- tools ------------------------------------------------------------------------------------------------------
+    "T001": Code("extra not installed", "This needs an optional part of qconvert. The message shows the command that installs it."),
+    # --- reasons of the plan ----------------------------------------------------------------------------------------
+    "P001": Code("no integer kernel", "The target has no integer kernel for this operator, so Q/DQ around it would only cost time and accuracy."),
+    "P002": Code("kernel limit", "The target has an integer kernel for this operator, but not for this rank, shape, type or attribute."),
+    "P003": Code("no profit", "An integer kernel exists, but the cost model says that the region is not faster in integers than in float, conversions included."),
+    "P004": Code("kept by rule", "A rule of the recipe keeps it float."),
+    "P005": Code("not numeric", "The node works on shapes, indices, booleans or strings; there is nothing to quantize."),
+    "P006": Code("inside a body", "The node is inside the body of an If, Loop or Scan. Ranges differ from iteration to iteration, so bodies stay float."),
+    "P007": Code("mask or constant", "The tensor carries an additive mask or a constant with values far outside the data; quantizing it would destroy the range."),
+    "P008": Code("weight not constant", "The operator's weight is computed at run time, and the kernel needs a constant."),
+    "P009": Code("no shape", "The shape of a tensor could not be found, so neither the kernel's limits nor its profit can be judged."),
+    "P010": Code("float by design", "Quantizing this operator loses accuracy out of proportion to the time it saves; the target keeps it float."),
+    "P011": Code("small shape", "The operator is too small for the target's integer kernels to pay."),
+    # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------
+    "C001": Code("int32 bias behind DequantizeLinear", "TensorRT refuses a quantized int32 bias. Keep the bias float."),
+    "C002": Code("unsigned activations", "TensorRT knows int8 only; a uint8 zero point is refused or reinterpreted."),
+    "C003": Code("zero point not zero", "TensorRT quantizes symmetrically; every zero point must be 0."),
+    "C004": Code("scale not usable", "A scale is zero, negative, NaN, infinite, or subnormal in the type that is used."),
+    "C005": Code("wrong per-channel axis", "Per-channel scales are allowed on weights only: axis 0 of Conv, 1 of ConvTranspose, the output axis of Gemm and MatMul."),
+    "C006": Code("integer operator", "QLinear*, *Integer and DynamicQuantizeLinear are not supported by TensorRT; use explicit Q/DQ."),
+    "C007": Code("opset too old for the format", "Per-channel needs opset 13, FP8 19, INT4 and blocks 21, FP4 23."),
+    "C008": Code("block layout", "The block size, its axis or its divisibility does not fit the target's rules."),
+    "C009": Code("weight or scale not constant", "TensorRT can fuse a weight only if it and its scales are constants."),
+    "C010": Code("float32 remainder", "FP16 was asked for, and this part of the graph is still float32; under strong typing it runs in FP32."),
+    "C101": Code("half quantized", "A weighted operator has only one of its inputs quantized, so it runs in float with extra conversions."),
+    "C102": Code("Q/DQ between layer and activation", "A Q/DQ pair between Conv and its BatchNormalization or activation prevents their fusion."),
+    "C103": Code("Q/DQ on the conv side of a residual Add", "The conv-side input of a residual Add should stay unquantized, so that Conv and Add fuse."),
+    "C104": Code("float skip branch", "The skip input of a residual Add is float while the conv side is INT8; the fused output becomes float."),
+    "C105": Code("small channels", "The operator is too small for the INT8 tensor-core kernels; it is usually faster in FP16."),
+    "C106": Code("one side quantized", "A non-weighted operator has an INT8 input but a float output or the reverse; quantize both sides or neither."),
+    "C107": Code("Q/DQ on a graph output", "A Q/DQ pair at a graph output is a stand-alone kernel and loses accuracy for nothing."),
+    "C108": Code("unequal scales before a merge", "Branches that merge have different scales, so they are requantized."),
+    "C109": Code("redundant Q/DQ", "Two Q/DQ pairs follow each other, or a pure copy operator changes the scale."),
+    "C110": Code("attention pattern missed", "The attention block is near the pattern that TensorRT fuses, but not quite: scale after the first MatMul, or a Transpose or Cast between DQ and MatMul."),
+    "C111": Code("attention limits", "Sequence length or head size is outside the limits of the fused attention kernels."),
+    "C112": Code("isolated INT8 island", "An INT8 operator between float neighbours moves more bytes in conversions than it saves."),
+    # --- findings of `check` for onnxruntime on CPU ------------------------------------------------------------------
+    "C201": Code("signed activations", "On x86 only unsigned activations with signed weights reach the VNNI kernels; int8 activations run in float or slowly wherever a tensor has two consumers."),
+    "C202": Code("unsigned weights", "uint8 weights take the 16-bit path: 1.0 to 1.6 times FP32 instead of up to 4."),
+    "C203": Code("weight zero point not zero", "Signed weights with a zero point other than 0 miss the symmetric kernels."),
+    "C204": Code("float island", "A node runs in float between integer nodes and costs two conversions."),
+    "C205": Code("Q/DQ around a float operator", "The runtime has no integer kernel for this operator, so the Q/DQ pairs around it only cost time and accuracy."),
+    "C206": Code("16-bit activations", "The runtime has no kernels for 16-bit activations; the node runs in float and dequantizes its weights on every run."),
+    "C207": Code("Q/DQ between layer and activation", "A Q/DQ pair between a layer and its Relu or Clip keeps the activation as a float node. Let the range of the quantized tensor clamp instead."),
+    "C208": Code("integer convolution", "ConvInteger has no fast kernel: 0.04 to 0.3 times FP32."),
+    "C209": Code("weight quantized at load", "A float weight in the middle of an integer region is quantized per tensor by the runtime when it loads the file."),
+    "C210": Code("does not load or run", "The runtime refuses the file in one of its standard session configurations."),
+    "C211": Code("weights dequantized on every run", "A DequantizeLinear of a constant weight stays in the optimized graph and runs at every inference."),
+    "C212": Code("BatchNormalization not folded", "A BatchNormalization behind an integer layer stays a float node; fold it before quantizing."),
+    # --- bugs -------------------------------------------------------------------------------------------------------
+    "X001": Code("internal error", "qconvert did something it should not. Please report it with the log file that the message names."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding: what, where, and what to do about it.
+
+    Attributes:
+        code: key of CODES.
+        message: one sentence without a trailing full stop, value after a colon.
+        where: file, file:line:column, node or tensor that it is about; None if it is about the whole run.
+        hint: what to do, None if nothing sensible can be said.
+        severity: errors abort, warnings and notes do not.
+    """
+
+    code: str
+    message: str
+    where: str | None = None
+    hint: str | None = None
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"{self.severity}[{self.code}]: {place}{self.message}{hint}"
+
+
+class QConvertError(Exception):
+    """A failure that the user can act on; carries every mistake that was found, not only the first."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(str(d) for d in self.diagnostics))
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the process: that of the first error's family."""
+        return EXIT_CODES[self.diagnostics[0].code[0]]
+
+
+def fail(code: str, message: str, where: object = None, hint: str | None = None) -> QConvertError:
+    """Build the exception for one mistake: ``raise fail("D002", "no samples", folder)``."""
+    return QConvertError([Diagnostic(code, message, None if where is None else str(where), hint)])

@@ -1,0 +1,171 @@
+"""Facts about ONNX operators that no target can change: what each input is for, how scales are tied, how much work a call is.
+
+An operator that is not in `OPS` is simply float everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+from .graph import Graph, Node
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Role(StrEnum):
+    """What an input is for."""
+
+    DATA = "data"  # an activation
+    WEIGHT = "weight"  # a tensor that is usually a constant and has a scale per channel
+    BIAS = "bias"  # added to the accumulator
+    PARAM = "param"  # shapes, indices, bounds: never quantized
+
+
+class Tie(StrEnum):
+    """How the scale of the output relates to that of the first data input."""
+
+    FREE = "free"  # the kernel requantizes: any scale
+    SAME = "same"  # values are moved or selected, so the integers are only right under the input's scale
+    CLAMP = "clamp"  # the output is the input cut to an interval; it vanishes into the range of a quantized output
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """One operator.
+
+    Attributes:
+        roles: role of input i; the last one repeats for variadic operators.
+        tie: relation of the output's scale to the input's.
+        fixed: range that the output cannot leave, whatever the input.
+        weighted: the operator multiplies and accumulates against a weight (or a second activation).
+    """
+
+    roles: tuple[Role, ...]
+    tie: Tie = Tie.FREE
+    fixed: tuple[float, float] | None = None
+    weighted: bool = False
+
+    def role(self, index: int) -> Role:
+        """Role of input `index`."""
+        return self.roles[min(index, len(self.roles) - 1)]
+
+
+D, W, B, P = Role.DATA, Role.WEIGHT, Role.BIAS, Role.PARAM
+
+OPS: dict[str, OpSpec] = {
+    # multiply-accumulate
+    "Conv": OpSpec((D, W, B), weighted=True),
+    "ConvTranspose": OpSpec((D, W, B), weighted=True),
+    "Gemm": OpSpec((D, W, B), weighted=True),
+    "MatMul": OpSpec((D, W), weighted=True),
+    # element by element, each operand with its own scale
+    "Add": OpSpec((D,)),
+    "Sub": OpSpec((D,)),
+    "Mul": OpSpec((D,)),
+    "Div": OpSpec((D,)),
+    "Where": OpSpec((P, D, D)),
+    "Concat": OpSpec((D,)),
+    # averages
+    "AveragePool": OpSpec((D,)),
+    "GlobalAveragePool": OpSpec((D,)),
+    "ReduceMean": OpSpec((D, P)),
+    # functions of one value
+    "Sigmoid": OpSpec((D,), fixed=(0.0, 1.0)),
+    "HardSigmoid": OpSpec((D,), fixed=(0.0, 1.0)),
+    "Tanh": OpSpec((D,), fixed=(-1.0, 1.0)),
+    "Softmax": OpSpec((D,), fixed=(0.0, 1.0)),
+    "LeakyRelu": OpSpec((D,)),
+    "HardSwish": OpSpec((D,)),
+    "Relu": OpSpec((D,), Tie.CLAMP),
+    "Clip": OpSpec((D, P), Tie.CLAMP),
+    # values are only moved, repeated or selected
+    "Reshape": OpSpec((D, P), Tie.SAME),
+    "Flatten": OpSpec((D,), Tie.SAME),
+    "Squeeze": OpSpec((D, P), Tie.SAME),
+    "Unsqueeze": OpSpec((D, P), Tie.SAME),
+    "Transpose": OpSpec((D,), Tie.SAME),
+    "Slice": OpSpec((D, P), Tie.SAME),
+    "Split": OpSpec((D, P), Tie.SAME),
+    "Expand": OpSpec((D, P), Tie.SAME),
+    "Tile": OpSpec((D, P), Tie.SAME),
+    "Gather": OpSpec((D, P), Tie.SAME),
+    "DepthToSpace": OpSpec((D,), Tie.SAME),
+    "SpaceToDepth": OpSpec((D,), Tie.SAME),
+    "Pad": OpSpec((D, P), Tie.SAME),
+    "MaxPool": OpSpec((D,), Tie.SAME),
+    "GlobalMaxPool": OpSpec((D,), Tie.SAME),
+    "ReduceMax": OpSpec((D, P), Tie.SAME),
+    "ReduceMin": OpSpec((D, P), Tie.SAME),
+    "Resize": OpSpec((D, P), Tie.SAME),
+}
+
+
+def spec(node: Node) -> OpSpec | None:
+    """The operator's row, None for an unknown operator or domain."""
+    return OPS.get(node.op) if node.domain == "" else None
+
+
+def inputs_with(node: Node, role: Role) -> tuple[int, ...]:
+    """Indices of the given inputs of a node that have the role."""
+    row = spec(node)
+    return () if row is None else tuple(i for i, name in enumerate(node.inputs) if name and row.role(i) is role)
+
+
+def weight_axis(node: Node, rank: int) -> int | None:
+    """Output-channel axis of the weight, along which scales may differ; None where the operator has no such axis.
+
+    ConvTranspose with several groups shares axis 1 between them, so it has none.
+    """
+    match node.op:
+        case "Conv":
+            return 0
+        case "ConvTranspose":
+            return 1 if node.attr("group", 1) == 1 else None
+        case "Gemm":
+            return 0 if node.attr("transB", 0) else 1
+        case "MatMul":
+            return rank - 1 if rank >= 2 else None
+    return None
+
+
+def clamp_bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
+    """Interval to which a Relu or Clip cuts its input; None where a bound is not constant."""
+    if node.op == "Relu":
+        return (0.0, float("inf"))
+    bounds = [float("-inf"), float("inf")]
+    for i, key in enumerate(("min", "max")):
+        if key in node.attributes:
+            bounds[i] = float(node.attr(key))
+        elif node.input(i + 1):
+            array = graph.constant(node.input(i + 1))
+            if array is None:
+                return None
+            bounds[i] = float(array.reshape(-1)[0])
+    return (bounds[0], bounds[1])
+
+
+def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
+    """Multiply-accumulates of one call; 0 for operators that only move or map values, or where a shape is unknown."""
+    out, weight = shapes.get(node.outputs[0]) if node.outputs else None, _shape(node.input(1), graph, shapes)
+    if out is None or weight is None:
+        return 0
+    match node.op:
+        case "Conv":
+            return prod(out) * prod(weight[1:])
+        case "ConvTranspose":
+            data = shapes.get(node.input(0))
+            return 0 if data is None else prod(data) * prod(weight[1:])
+        case "Gemm":
+            return prod(out) * weight[1 if node.attr("transB", 0) else 0]
+        case "MatMul":
+            return prod(out) * (weight[-2] if len(weight) > 1 else weight[0])
+    return 0
+
+
+def _shape(name: str, graph: Graph, shapes: Shapes) -> tuple[int, ...] | None:
+    if name in graph.weights:
+        return tuple(int(d) for d in graph.weights[name].shape)  # type: ignore[call-overload]
+    return shapes.get(name)

@@ -1,0 +1,144 @@
+"""What every node could become on a target, before profit is weighed: a kernel, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..graph import Graph, Node
+from ..ops import Role, Shapes, Tie, clamp_bounds, inputs_with, spec
+from ..recipe.types import Change, Recipe
+from ..targets.model import Kernel, Target
+from .limits import Call, first_broken
+from .model import Kind, Reason
+from .patterns import attention_softmaxes, masks
+
+_UNCHANGED = Change()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a node may become.
+
+    Attributes:
+        kind: INTEGER, DYNAMIC, LOOKUP or ABSORBED where possible, else FLOAT.
+        forced: a rule asks for integers, profit or not.
+        host: for ABSORBED, the node that takes the clamp in.
+    """
+
+    kind: Kind
+    reason: Reason | None = None
+    kernel: Kernel | None = None
+    forced: bool = False
+    host: str = ""
+
+
+def candidates(graph: Graph, target: Target, recipe: Recipe, rules: Mapping[str, Change], shapes: Shapes) -> dict[str, Candidate]:
+    """Candidate of every node by name."""
+    dynamic = _wants_dynamic(graph, target, recipe)
+    masked = masks(graph)
+    found: dict[str, Candidate] = {}
+    for node in graph.nodes:
+        rule = rules.get(node.name, _UNCHANGED)
+        reason = _barred(node, graph, rule, masked)
+        if reason is not None:
+            found[node.name] = Candidate(Kind.FLOAT, reason)
+            continue
+        host = _host(node, graph, target, found)
+        if host:
+            found[node.name] = Candidate(Kind.ABSORBED, host=host)
+            continue
+        found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic)
+    return found
+
+
+def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:
+    if recipe.mode != "auto":
+        return recipe.mode == "dynamic"
+    return target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
+
+
+def _barred(node: Node, graph: Graph, rule: Change, masked: frozenset[str]) -> Reason | None:
+    """Why no target could make the node integer."""
+    if node.bodies:
+        return Reason("P006", f"{node.op} has a body whose ranges change from run to run")
+    if not any(_is_float(graph, name) for name in (*node.inputs, *node.outputs) if name):
+        return Reason("P005", f"{node.op} works on shapes, indices or booleans")
+    if spec(node) is None:
+        return Reason("P001", f"no integer kernel for {node.domain + '.' if node.domain else ''}{node.op}")
+    other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
+    if other is not None:
+        return Reason("P005", f"{node.op} writes {other}, only float32 is quantized")
+    if rule.keep == "float":
+        return Reason("P004", "a rule keeps it float")
+    mask = next((name for name in (*node.inputs, *node.outputs) if name in masked), None)
+    if mask is not None:
+        return Reason("P007", f"`{mask}` carries an additive attention mask, which would stretch the range")
+    return None
+
+
+def _is_float(graph: Graph, name: str) -> bool:
+    return graph.type_of(name).dtype in ("float32", "float16", "bfloat16", "float64", None)
+
+
+def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candidate:
+    node, forced = call.node, rule.keep == "integer"
+    wants_dynamic = dynamic if rule.mode is None else rule.mode == "dynamic"
+    if wants_dynamic and node.op in target.dynamic and _can_be_dynamic(call):
+        return Candidate(Kind.DYNAMIC, forced=forced)
+    if target.lookup and _is_lookup(call):
+        return Candidate(Kind.LOOKUP)
+    kernels = target.kernels_of(node.op)
+    if not kernels:
+        return Candidate(Kind.FLOAT, Reason("P001", f"{target.title} has no integer kernel for {node.op} that gains"))
+    if not any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA)):
+        return Candidate(Kind.FLOAT, Reason("P005", "all of its inputs are constants"))
+    if not call.out:
+        return Candidate(Kind.FLOAT, Reason("P009", "the shape of its output is unknown"))
+    reasons = [first_broken(kernel.limits, call) for kernel in kernels]
+    kernel = next((k for k, r in zip(kernels, reasons, strict=True) if r is None), None)
+    if kernel is None:
+        return Candidate(Kind.FLOAT, reasons[0])
+    return Candidate(Kind.INTEGER, kernel=kernel, forced=forced)
+
+
+def _can_be_dynamic(call: Call) -> bool:
+    """MatMulInteger needs a constant weight of rank 2; of Gemm only plain products can be spelled with it."""
+    node = call.node
+    if node.input(1) not in call.graph.weights or len(call.shape(1)) != 2:
+        return False
+    return node.op != "Gemm" or (not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 and node.attr("beta", 1.0) == 1.0)
+
+
+LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
+
+
+def _is_lookup(call: Call) -> bool:
+    """A float table that only this Gather reads, row by row."""
+    node, graph, table = call.node, call.graph, call.shape(0)
+    return (
+        node.op == "Gather"
+        and node.attr("axis", 0) == 0
+        and node.input(0) in graph.weights
+        and graph.type_of(node.input(0)).dtype == "float32"
+        and len(table) == 2
+        and 4 * table[0] * table[1] >= LOOKUP_BYTES
+        and graph.sole_consumer(node.input(0)) is not None
+    )
+
+
+def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidate]) -> str:
+    """The node into whose quantized output a clamp vanishes, "" if it does not.
+
+    Exact because the integers saturate at the ends of their range, and the range is cut to the clamp's bounds.
+    """
+    if node.op not in target.absorbs:
+        return ""
+    producer = graph.producer.get(node.input(0))
+    bounds = clamp_bounds(node, graph)
+    if producer is None or bounds is None or not bounds[0] <= 0 <= bounds[1]:
+        return ""
+    row, candidate = spec(producer), found.get(producer.name)
+    if row is None or candidate is None or candidate.kind is not Kind.INTEGER or row.tie is not Tie.FREE:
+        return ""
+    return producer.name if graph.sole_consumer(node.input(0)) is node else ""

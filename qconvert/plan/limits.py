@@ -1,0 +1,164 @@
+"""Conditions that kernels put on a call, as a table of predicates; a target's rows name them with a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from ..graph import Graph, Node
+from ..ops import Role, Shapes, inputs_with
+from ..targets.model import Limit
+from .model import Reason
+from .patterns import is_activation_product
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A node with what is known around it."""
+
+    node: Node
+    graph: Graph
+    shapes: Shapes
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape of an input, of a constant too; empty if unknown."""
+        name = self.node.input(index)
+        if name in self.graph.weights:
+            return tuple(int(d) for d in self.graph.weights[name].shape)  # type: ignore[call-overload]
+        return self.shapes.get(name, ())
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        """Shape of the first output; empty if unknown."""
+        return self.shapes.get(self.node.output, ())
+
+
+def first_broken(limits: tuple[Limit, ...], call: Call) -> Reason | None:
+    """The reason of the first limit that does not hold, None if all do."""
+    for limit in limits:
+        text = LIMITS[limit.name](call, limit.value)
+        if text:
+            code = "P008" if limit.name == "weight-constant" else "P011" if limit.name in _SMALL else "P002"
+            return Reason(code, text)
+    return None
+
+
+def _rank(call: Call, allowed: Any) -> str:
+    rank = len(call.shape(0))
+    return "" if rank in allowed else f"{call.node.op} has an integer kernel for rank {_list(allowed)} only, this is rank {rank}"
+
+
+def _max_rank(call: Call, value: Any) -> str:
+    return "" if len(call.out) <= value else f"{call.node.op} of rank {len(call.out)} is slower in integers, the kernel is made for rank {value} and less"
+
+
+def _weight_constant(call: Call, _: Any) -> str:
+    weights = inputs_with(call.node, Role.WEIGHT)
+    return "" if all(call.node.input(i) in call.graph.weights for i in weights) else "its weight is computed at run time, the kernel needs a constant"
+
+
+def _weight_rank(call: Call, value: Any) -> str:
+    rank = len(call.shape(1))
+    return "" if rank <= value else f"its weight has rank {rank}, the kernel takes {value} at most"
+
+
+def _attribute(call: Call, value: Any) -> str:
+    """`value` is "name=number" or "name=text": the attribute must have it or be absent."""
+    name, wanted = value.split("=")
+    got = call.node.attr(name)
+    return "" if got is None or str(got if not isinstance(got, float) else f"{got:g}") == wanted else f"{name} is {got}, the kernel needs {wanted}"
+
+
+def _mode(call: Call, value: Any) -> str:
+    mode = call.node.attr("mode", "nearest")
+    return "" if mode == value else f"mode `{mode}` has no integer kernel, only `{value}`"
+
+
+def _static_params(call: Call, _: Any) -> str:
+    params = [name for i in inputs_with(call.node, Role.PARAM) if (name := call.node.input(i))]
+    return "" if all(name in call.graph.weights for name in params) else "its parameters are computed at run time"
+
+
+def _group_channels(call: Call, value: Any) -> str:
+    group, weight = call.node.attr("group", 1), call.shape(1)
+    depthwise = len(weight) > 1 and weight[1] == 1
+    if group == 1 or depthwise or not weight:
+        return ""
+    return "" if weight[1] >= value else f"{group} groups of {weight[1]} channels run as {group} small products in integers (0.3 times FP32)"
+
+
+def _not_attention(call: Call, _: Any) -> str:
+    return "a product of two activations: both ranges change with every input" if is_activation_product(call.graph, call.node) else ""
+
+
+def _two_inputs(call: Call, _: Any) -> str:
+    return "" if len([i for i in call.node.inputs if i]) >= 2 else "needs two inputs"
+
+
+def _max_inputs(call: Call, value: Any) -> str:
+    return "" if len(call.node.inputs) <= value else f"has {len(call.node.inputs)} inputs, the kernel takes {value}"
+
+
+def _no_second_output(call: Call, _: Any) -> str:
+    return "" if len([o for o in call.node.outputs if o]) == 1 else "its second output has no integer kernel"
+
+
+def _zero_pad(call: Call, _: Any) -> str:
+    mode = call.node.attr("mode", "constant")
+    value = call.graph.constant(call.node.input(2)) if call.node.input(2) else None
+    fine = mode != "constant" or not call.node.input(2) or (value is not None and not value.any())
+    return "" if fine else "pads with a value other than 0"
+
+
+def _tensor_core_matmul(call: Call, value: Any) -> str:
+    """GEMV (M or N of 1), or K or N below `value`, gain nothing (ModelOpt 0.46, facts C.2.11)."""
+    out, weight = call.out, call.shape(1)
+    if len(out) < 2 or len(weight) < 2:
+        return ""
+    k, n = (weight[-1], weight[-2]) if call.node.attr("transB", 0) else (weight[-2], weight[-1])
+    if prod(out[:-1]) == 1 or n == 1:
+        return "a matrix-vector product is bound by memory, INT8 tensor cores gain nothing"
+    return "" if min(k, n) >= value else f"K={k}, N={n} is below {value}, too small for INT8 tensor cores"
+
+
+def _tensor_core_conv(call: Call, value: Any) -> str:
+    """Channel counts below `value` only with the exceptions that TensorRT's INT8 kernels have (ModelOpt 0.46, facts C.2.11)."""
+    weight, group = call.shape(1), int(call.node.attr("group", 1))
+    if len(weight) < 3:
+        return "its weight's shape is unknown"
+    cout, cin = weight[0], weight[1] * group
+    if group > 1:
+        fine = cout % 8 == 0 and all(k >= 3 for k in weight[2:])
+        return "" if fine else f"a grouped convolution with {cout} channels and kernel {_list(weight[2:])} has no fast INT8 kernel"
+    if cin >= value and cout >= value:
+        return ""
+    square = len(set(weight[2:])) == 1
+    first = call.node.input(0) in call.graph.inputs
+    fine = square and (cin % 8 == 0 or cout % 8 == 0) and (first or max(cin, cout) >= value)
+    return "" if fine else f"{cin} to {cout} channels are below {value}, too small for INT8 tensor cores"
+
+
+LIMITS: dict[str, Callable[[Call, Any], str]] = {
+    "rank": _rank,
+    "max-rank": _max_rank,
+    "weight-constant": _weight_constant,
+    "weight-rank": _weight_rank,
+    "attribute": _attribute,
+    "mode": _mode,
+    "static-params": _static_params,
+    "group-channels": _group_channels,
+    "not-attention": _not_attention,
+    "two-inputs": _two_inputs,
+    "max-inputs": _max_inputs,
+    "one-output": _no_second_output,
+    "zero-pad": _zero_pad,
+    "tensor-core-matmul": _tensor_core_matmul,
+    "tensor-core-conv": _tensor_core_conv,
+}
+_SMALL = {"tensor-core-matmul", "tensor-core-conv", "group-channels"}
+
+
+def _list(values: Any) -> str:
+    return "x".join(str(v) for v in values) if not isinstance(values, int) else str(values)

@@ -1,0 +1,147 @@
+"""The plan: for every node and tensor what it becomes, and why. A value to print; nothing in the graph has changed yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ..ops import Shapes
+from ..targets.model import Format
+
+
+class Kind(StrEnum):
+    """What a node becomes."""
+
+    INTEGER = "integer"  # static: Q/DQ (or QLinear*) with ranges from calibration
+    DYNAMIC = "dynamic"  # integer weights, activation range measured at run time
+    LOOKUP = "lookup"  # table stored in 8 bits, rows are dequantized after they are picked
+    ABSORBED = "absorbed"  # a clamp that vanishes into the range of an integer output
+    FLOAT = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a node is what it is.
+
+    Attributes:
+        code: key of `errors.CODES`, family P.
+        text: the particulars of this node.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.text} [{self.code}]"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What one node becomes.
+
+    Attributes:
+        reason: for float nodes why; None for the others.
+        reads: indices of the activation inputs that are read as integers.
+        writes: the output is written as integers, so that every consumer sees the quantized values.
+        host: for ABSORBED, the name of the integer node whose output range takes the clamp in.
+        macs: multiply-accumulates of one call.
+        float_ns, integer_ns: predicted time of one call in float and in the chosen form.
+    """
+
+    kind: Kind
+    reason: Reason | None = None
+    reads: tuple[int, ...] = ()
+    writes: bool = False
+    host: str = ""
+    macs: int = 0
+    float_ns: float = 0.0
+    integer_ns: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """How an activation is quantized.
+
+    Attributes:
+        format: integer format of its values.
+        group: tensors of one group share one scale and zero point.
+        bounds: interval that the values cannot leave (after Sigmoid, Clip, ...).
+        method: range method; "" for the recipe's default.
+    """
+
+    format: Format
+    group: int
+    bounds: tuple[float, float] | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPlan:
+    """How a constant input is quantized.
+
+    Attributes:
+        axis: one scale an index of this axis; None for one scale.
+    """
+
+    format: Format
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the plan expects, from the deterministic cost model of the target.
+
+    Attributes:
+        float_bytes, bytes: size of the weights before and after.
+        macs, integer_macs: multiply-accumulates of one run, in all and in integer kernels.
+        float_ns, ns: predicted time of one run before and after; None where the target has no cost model.
+    """
+
+    float_bytes: int
+    bytes: int
+    macs: int
+    integer_macs: int
+    float_ns: float | None = None
+    ns: float | None = None
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the multiply-accumulates that run in integer kernels, 0..1."""
+        return self.integer_macs / self.macs if self.macs else 0.0
+
+    @property
+    def speedup(self) -> float | None:
+        """Predicted FP32 time over predicted time."""
+        return self.float_ns / self.ns if self.float_ns and self.ns else None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Every decision about one graph for one target.
+
+    Attributes:
+        nodes: by node name, every node of the graph.
+        tensors: by name, every activation that is quantized.
+        weights: by (node name, input index), every constant input that is quantized.
+        taps: activations whose statistics calibration must collect, in graph order.
+        group_taps: scale group to those of the taps that decide its range.
+        anchors: float nodes amid integers that keep near-float weights only as 16-bit constants.
+        opset: smallest opset that can express the formats.
+    """
+
+    target: str
+    nodes: Mapping[str, NodePlan]
+    tensors: Mapping[str, TensorPlan]
+    weights: Mapping[tuple[str, int], WeightPlan]
+    taps: tuple[str, ...]
+    prediction: Prediction
+    shapes: Shapes
+    group_taps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    anchors: frozenset[str] = frozenset()
+    bias: str = "int32"
+    opset: int = 13
+
+    def count(self, kind: Kind) -> int:
+        """Number of nodes of a kind."""
+        return sum(p.kind is kind for p in self.nodes.values())

@@ -1,0 +1,177 @@
+"""The recipe as frozen types. Defaults here are the defaults of the tool; presets and recipes only say what differs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic.config import JsonDict
+
+from ..data.settings import DatasetSettings, Settings
+from .vocabulary import Names, Wanted
+
+PERCENT = r"^[0-9]{1,9}(\.[0-9]{1,17})? ?%$"
+
+SOMETHING: JsonDict = {"minProperties": 1}
+
+
+def _percent(value: Any) -> Any:
+    """`1%` as 0.01; anything else unchanged, for the type to judge."""
+    return float(value.rstrip("% ")) / 100 if isinstance(value, str) and re.match(PERCENT, value) else value
+
+
+def _pattern(value: str) -> str:
+    """Refuse a `re:` pattern that is no regular expression."""
+    if value.startswith("re:"):
+        try:
+            re.compile(value[3:])
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"not a regular expression ({error}): {value}") from error
+    return value
+
+
+Percent = Annotated[
+    float,
+    BeforeValidator(
+        _percent, json_schema_input_type=Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=PERCENT)]
+    ),
+    Field(ge=0),
+    Wanted("a number of at least 0 or a percentage such as `1%`"),
+]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Target = Annotated[str, Names("targets")]
+Method = Annotated[str, Names("methods")]
+Metric = Annotated[str, Names("metrics", functions=True)]
+Algorithm = Annotated[str, Names("algorithms")]
+Report = Annotated[str, Names("reports")]
+
+
+class Calibration(Settings):
+    """How ranges are found from the statistics of the calibration pass."""
+
+    method: Method = Field("mse", description="range method for activations: {methods}")
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(
+        99.99, description="percentile: share of values inside the range, in percent"
+    )
+    weights: Literal["mse", "min-max"] = Field("mse", description="range method for weights, per channel")
+
+
+class Match(Settings):
+    """Which nodes or tensors a rule speaks of; all given conditions must hold."""
+
+    op: Pattern | tuple[Pattern, ...] | None = Field(
+        None, description="operator type such as Conv, glob or `re:`, or a list of them"
+    )
+    name: Pattern | tuple[Pattern, ...] | None = Field(
+        None, description="node name, glob (`stem*`), or regular expression (`re:.*head.*`), or a list of them"
+    )
+    tensor: Pattern | tuple[Pattern, ...] | None = Field(
+        None, description="tensor name, glob or `re:`, or a list of them"
+    )
+    between: tuple[str, str] | None = Field(
+        None,
+        description="region: every node on a path from the first named node or tensor to the second, ends included",
+    )
+
+
+class Change(Settings):
+    """What a rule sets for the nodes or tensors that it matches; None leaves it as it was."""
+
+    keep: Literal["float", "integer"] | None = Field(
+        None, description="float: leave it float; integer: quantize it wherever a kernel exists, profit or not"
+    )
+    mode: Literal["static", "dynamic"] | None = Field(
+        None, description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm)"
+    )
+    bits: Literal[8, 16] | None = Field(None, description="bits of the activations")
+    symmetric: bool | None = Field(None, description="symmetric activations, zero point in the middle")
+    granularity: Literal["per-channel", "per-tensor"] | None = Field(
+        None, description="granularity of the weights' scales"
+    )
+    method: Method | None = Field(None, description="range method for the matched tensors: {methods}")
+
+
+class Rule(Settings):
+    """One entry of `rules:`; rules are applied in order, the last match wins."""
+
+    match: Match = Field(
+        description="which nodes or tensors; at least one condition, all given ones must hold",
+        json_schema_extra=SOMETHING,
+    )
+    set: Change = Field(description="what is changed for them; at least one key", json_schema_extra=SOMETHING)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.match == Match():
+            raise ValueError('`match` needs at least one condition, such as `name: "*"` for every node')
+        if self.set == Change():
+            raise ValueError("`set` changes nothing")
+        return self
+
+
+class Evaluation(Settings):
+    """What is measured on the result."""
+
+    metric: Metric | tuple[Metric, ...] | None = Field(
+        None, description="task metric: {metrics}, or `file.py:function`; by default found from the labels"
+    )
+    latency: bool = Field(True, description="time FP32 against the result on this host")
+    layers: bool = Field(True, description="SQNR of every quantized tensor against FP32")
+    threads: Annotated[int, Field(ge=1)] = Field(1, description="threads of the timed sessions")
+    rounds: Annotated[int, Field(ge=1)] = Field(15, description="interleaved timing rounds")
+
+
+class Gates(Settings):
+    """Limits that decide the exit code; a missing figure counts as failed."""
+
+    metric_drop: Percent | None = Field(
+        None,
+        description="largest drop of the task metric against FP32, absolute, in the metric's unit (0.01 = one point of top-1); `1%` is 0.01",
+    )
+    sqnr: float | None = Field(None, description="smallest output SQNR in dB")
+    size_ratio: Percent | None = Field(None, description="smallest FP32 size / quantized size")
+    speedup: Percent | None = Field(None, description="smallest FP32 latency / quantized latency on this host")
+    int8_macs: Percent | None = Field(
+        None, description="smallest share of the multiply-accumulates in integer kernels, 0..1 or a percentage"
+    )
+
+
+class Recipe(Settings):
+    """A whole recipe, decoded and checked."""
+
+    version: Literal[1] = Field(1, description="version of the recipe format")
+    extends: str | None = Field(
+        None,
+        description="another recipe (path relative to this file) or the preset of a target; this file's keys override it",
+    )
+    target: Target = Field("x86-vnni", description="what the result is for: {targets}")
+    format: Literal["qdq", "qoperator"] | None = Field(
+        None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
+    )
+    mode: Literal["auto", "static", "dynamic"] = Field(
+        "auto",
+        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time",
+    )
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="type of what stays float; float16 only where the target is strongly typed"
+    )
+    placement: Literal["profit", "everywhere"] = Field(
+        "profit", description="profit: integer where the cost model gains; everywhere: integer wherever a kernel exists"
+    )
+    shapes: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        {}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
+    )
+    reduce_range: bool = Field(
+        False, description="7-bit weights, for x86 machines without VNNI; only where saturation can occur"
+    )
+    dataset: DatasetSettings = Field(DatasetSettings(), description="dataset: parts, preprocessing, labels")
+    calibration: Calibration = Field(Calibration(), description="how ranges are found")
+    rules: tuple[Rule, ...] = Field((), description="exceptions for nodes, tensors or regions; the last match wins")
+    algorithms: Annotated[
+        Literal["auto", "none"] | tuple[Algorithm | dict[Algorithm, Any], ...],
+        Wanted("`auto`, `none` or a list of algorithms"),
+    ] = Field("auto", description="accuracy algorithms in order: {algorithms}")
+    evaluation: Evaluation = Field(Evaluation(), description="what is measured")
+    gates: Gates = Field(Gates(), description="limits that decide the exit code")
+    report: tuple[Report, ...] = Field((), description="extra reports beside the JSON: {reports}")

@@ -1,0 +1,6 @@
+"""The only place that opens onnxruntime sessions and times them."""
+
+from .session import Feed, Options, Session, opened
+from .shapes import assumed_inputs, concrete_shapes, observe, synthetic_feed
+
+__all__ = ["Feed", "Options", "Session", "assumed_inputs", "concrete_shapes", "observe", "opened", "synthetic_feed"]

@@ -1,0 +1,114 @@
+"""Opening and running onnxruntime sessions; the only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import QConvertError, fail
+from ..graph import Array, Graph, save, serialize
+
+Feed = Mapping[str, Array]
+_IN_MEMORY = 512_000_000  # larger models are opened by path, so that their weights are mapped instead of copied
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a session is opened.
+
+    Attributes:
+        optimize: graph optimizations on or off.
+        threads: of one operator; operators always run one after the other.
+        config: session configuration entries.
+        optimized_path: where the runtime saves the graph that it really executes.
+        profile: prefix of a profile file; None for no profile.
+    """
+
+    optimize: bool = True
+    threads: int = 1
+    config: tuple[tuple[str, str], ...] = ()
+    optimized_path: Path | None = None
+    profile: str | None = None
+
+
+class Session:
+    """A loaded model. Errors of the runtime become one clear diagnostic."""
+
+    def __init__(self, model: bytes | Path, options: Options | None = None, code: str = "M006", where: object = None) -> None:
+        import onnxruntime as ort  # noqa: PLC0415  (0.15 s, not needed for --help)
+
+        self._where, options = where, options or Options()
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 4
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        level = ort.GraphOptimizationLevel
+        settings.graph_optimization_level = level.ORT_ENABLE_ALL if options.optimize else level.ORT_DISABLE_ALL
+        for key, value in options.config:
+            settings.add_session_config_entry(key, value)
+        if options.optimized_path is not None:
+            settings.optimized_model_filepath = str(options.optimized_path)
+        if options.profile is not None:
+            settings.enable_profiling, settings.profile_file_prefix = True, options.profile
+        try:
+            source = model if isinstance(model, bytes) else str(model)
+            self._session = ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own exception classes, all of them mean: not loadable
+            raise load_error(error, code, where) from error
+        self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feed: Feed, outputs: Sequence[str] | None = None, code: str = "M009") -> dict[str, Array]:
+        """Run one batch and return the outputs by name.
+
+        Raises:
+            QConvertError: `code` with the runtime's message.
+        """
+        names = list(outputs) if outputs is not None else list(self.outputs)
+        try:
+            return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+        except Exception as error:
+            raise fail(code, f"the model does not run: {reason(error)}", self._where) from error
+
+    def raw(self) -> Any:
+        """The underlying session, for timing without our overhead."""
+        return self._session
+
+    def end_profile(self) -> Path:
+        """Stop profiling and return the file."""
+        return Path(self._session.end_profiling())
+
+
+def load_error(error: Exception, code: str, where: object) -> QConvertError:
+    """A diagnostic for a model that the runtime refuses to load."""
+    text = reason(error)
+    hint = None
+    if "is not a registered function/op" in text or "No Op registered" in text or "NOT_IMPLEMENTED" in str(error):
+        hint = "onnxruntime has no kernel for this operator; replace it, or cut the model before it"
+    return fail(code, f"onnxruntime cannot load the model: {text}", where, hint)
+
+
+def reason(error: Exception) -> str:
+    """The part of a runtime message that tells something: without codes, source lines and addresses."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
+    text = re.sub(r"^Load model from .*? failed:", "", text)
+    return re.sub(r"/\S*?/(onnxruntime/\S+)", r"\1", text).strip()[:500]
+
+
+@contextmanager
+def opened(graph: Graph, options: Options | None = None, code: str = "M006", where: object = None) -> Iterator[Session]:
+    """A session of a graph; large graphs go through a temporary file so that weights are mapped, not copied."""
+    size = sum(int(w.nbytes) for w in graph.weights.values())
+    if size < _IN_MEMORY:
+        yield Session(serialize(graph), options, code, where)
+        return
+    with tempfile.TemporaryDirectory(prefix="qconvert-") as folder:
+        path = Path(folder) / "model.onnx"
+        save(graph, path)
+        yield Session(path, options, code, where)

@@ -1,0 +1,39 @@
+"""What the two onnxruntime CPU targets share: which operators have integer kernels after the runtime's Q/DQ fusion.
+
+Sources: onnxruntime 1.31.1, `core/optimizer/qdq_transformer/selectors_actions` (which Q/DQ groups fuse) and
+`core/mlas/lib` (which kernels exist), confirmed by reading back optimized graphs.
+"""
+
+from __future__ import annotations
+
+from .model import Kernel, Limit, Session
+
+_FUSED = "qdq_selectors.cc, optimized graphs of onnxruntime 1.31.1"
+_DROPPED = "qdq_selectors.cc DropQDQ: the operator runs on the integers themselves"
+_WEIGHT = Limit("weight-constant")
+_ONE = Limit("one-output")
+
+KERNELS: tuple[Kernel, ...] = (
+    Kernel("Conv", limits=(_WEIGHT, Limit("rank", (3, 4)), Limit("group-channels", 16)), source="QLinearConv, NHWC; small groups 0.31x of FP32"),
+    Kernel("Gemm", "free", (_WEIGHT, Limit("attribute", "transA=0"), Limit("attribute", "alpha=1"), Limit("attribute", "beta=1")), "com.microsoft.QGemm, float output where nobody reads integers"),
+    Kernel("MatMul", "free", (Limit("not-attention"), _WEIGHT, Limit("weight-rank", 2)), "QLinearMatMul, or MatMulIntegerToFloat; per-channel weights of rank 3 fail at the first run"),
+    Kernel("Add", source="com.microsoft.QLinearAdd", limits=(Limit("two-inputs"),)),
+    Kernel("Mul", source="com.microsoft.QLinearMul", limits=(Limit("two-inputs"),)),
+    Kernel("Concat", source="com.microsoft.QLinearConcat, every input with its own scale", limits=(Limit("two-inputs"),)),
+    Kernel("GlobalAveragePool", source="com.microsoft.QLinearGlobalAveragePool", limits=(Limit("rank", (4,)),)),
+    Kernel("AveragePool", source="com.microsoft.QLinearAveragePool", limits=(Limit("rank", (4,)), Limit("attribute", "ceil_mode=0"))),
+    Kernel("Sigmoid", source="com.microsoft.QLinearSigmoid, a table of 256 values"),
+    Kernel("LeakyRelu", source="com.microsoft.QLinearLeakyRelu, a table of 256 values"),
+    Kernel("MaxPool", source=_DROPPED, limits=(Limit("rank", (4,)), _ONE)),
+    Kernel("Reshape", source=_DROPPED),
+    Kernel("Flatten", source=_DROPPED),
+    Kernel("Squeeze", source=_DROPPED),
+    Kernel("Unsqueeze", source=_DROPPED),
+    Kernel("Transpose", source=_DROPPED, limits=(Limit("max-rank", 4),)),
+    Kernel("Slice", source=_DROPPED),
+    Kernel("Split", source=_FUSED),
+    Kernel("Gather", source=_DROPPED),
+    Kernel("Resize", source=_DROPPED, limits=(Limit("mode", "nearest"),)),
+)  # fmt: skip
+
+SESSIONS = (Session("default options", deployed=True), Session("optimizations off", optimize=False))
