@@ -1,3 +1,30 @@
-"""qconvert: FP32 ONNX models to proven INT8 models."""
+"""qconvert: FP32 ONNX models to proven INT8 models.
+
+>>> import qconvert
+>>> record = qconvert.convert("model.onnx", "out/", data="dataset/", target="x86-vnni")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import Diagnostic, QConvertError
+
+if TYPE_CHECKING:
+    from .api import convert
+    from .recipe import Recipe
+    from .report import RunRecord
 
 __version__ = "0.1.0"
+__all__ = ["Diagnostic", "QConvertError", "Recipe", "RunRecord", "__version__", "convert"]
+
+_LAZY = {"convert": "api", "Recipe": "recipe", "RunRecord": "report"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the heavy parts only when they are used: `qconvert --help` needs none of them."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -167,5 +167,5 @@ def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
 
 def _shape(name: str, graph: Graph, shapes: Shapes) -> tuple[int, ...] | None:
     if name in graph.weights:
-        return tuple(int(d) for d in graph.weights[name].shape)  # type: ignore[call-overload]
+        return graph.weight_shape(name)
     return shapes.get(name)

@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Array
 from ..targets.model import Format
 from .params import params_for_range
-from .sketch import Sketch
+from .sketch import BUCKETS, Sketch
 
 Range = tuple[float, float]
 
@@ -104,6 +104,7 @@ def _regrid(sketch: Sketch) -> tuple[Array, Array]:
 
 
 _LEVELS = 128
+_NEGATIVE, _INFINITE = BUCKETS // 2, 0x7F80  # first buckets of the negative numbers and of infinity
 
 
 def entropy(sketch: Sketch, format_: Format, options: MethodOptions) -> Range:
@@ -114,14 +115,24 @@ def entropy(sketch: Sketch, format_: Format, options: MethodOptions) -> Range:
     """
     low, high = min(sketch.low, 0.0), max(sketch.high, 0.0)
     reach = max(-low, high)
-    centres, counts = sketch.bins
-    keep = centres != 0  # the spike of zeros after Relu says nothing about the clip
-    if reach == 0 or not counts[keep].size:
+    histogram = _magnitudes(sketch, reach)
+    if reach == 0 or not histogram.sum():
         return sketch.low, sketch.high
-    histogram = np.bincount((np.abs(centres[keep]) * (_GRID / reach)).astype(np.int64).clip(0, _GRID - 1), counts[keep].astype(np.float64), _GRID)
     ends = np.arange(_LEVELS, _GRID + 1, _LEVELS // 8)
     clip = reach * float(ends[int(np.argmin([_divergence(histogram, int(end)) for end in ends]))]) / _GRID
     return max(low, -clip), min(high, clip)
+
+
+def _magnitudes(sketch: Sketch, reach: float) -> Array:
+    """The histogram of magnitudes on _GRID cells over [0, reach], without exact zeros.
+
+    A bucket near `reach` is several cells wide, so its count is spread over all of them. The spike of zeros after Relu says
+    nothing about the clip and is left out.
+    """
+    counts = sketch.counts[1:_INFINITE] + sketch.counts[_NEGATIVE + 1 : _NEGATIVE + _INFINITE]
+    edges = np.minimum((np.arange(1, _INFINITE + 1, dtype=np.uint32) << 16).view(np.float32), reach)
+    reached = np.concatenate([[0], np.cumsum(counts)])
+    return np.diff(np.interp(np.linspace(0, reach, _GRID + 1), edges, reached))
 
 
 def _divergence(histogram: Array, end: int) -> float:

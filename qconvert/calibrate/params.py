@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Array
 from ..targets.model import Format
 
-_SMALLEST = float(np.finfo(np.float32).tiny)  # a subnormal scale loses precision and is refused by accelerators
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # a subnormal scale loses precision and is refused by accelerators
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def params_for_range(format_: Format, low: Array | float, high: Array | float, a
         scale = (high_ - low_) / (qmax - qmin)
         with np.errstate(divide="ignore", invalid="ignore"):
             zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
-    scale = np.where(scale > 0, np.maximum(scale, _SMALLEST), 1.0)
+    scale = np.where(scale > 0, np.maximum(scale, SMALLEST_SCALE), 1.0)
     return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis)
 
 

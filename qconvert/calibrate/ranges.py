@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
 from ..graph import Array, Graph
+from ..ops import Role, inputs_with
 from ..plan import Plan, WeightPlan
 from ..recipe.types import Calibration
 from ..targets.model import Format
 from .collect import check_finite
 from .methods import RANGE_METHODS, MethodOptions
-from .params import QuantParams, params_for_range, params_for_scale
+from .params import SMALLEST_SCALE, QuantParams, params_for_range, params_for_scale
 from .sketch import Sketch
 
 
@@ -29,17 +31,18 @@ def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Cali
         for name in taps:
             check_finite(name, sketches[name].low, sketches[name].high)
         merged = reduce(Sketch.merged, (sketches[name] for name in taps))
-        by_group[group] = _params(plan, members, merged, settings)
+        by_group[group] = _params(plan, members, taps, merged, settings)
     return {name: by_group[tensor.group] for name, tensor in plan.tensors.items()}
 
 
-def _params(plan: Plan, members: list[str], sketch: Sketch, settings: Calibration) -> QuantParams:
+def _params(plan: Plan, members: list[str], taps: tuple[str, ...], sketch: Sketch, settings: Calibration) -> QuantParams:
     first = plan.tensors[members[0]]
     method = next((plan.tensors[m].method for m in members if plan.tensors[m].method), settings.method)
     low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
-    for bounds in (plan.tensors[m].bounds for m in members):
-        if bounds is not None:
-            low, high = max(low, bounds[0]), min(high, bounds[1])
+    bounds = [plan.tensors[name].bounds for name in taps]
+    known = [b for b in bounds if b is not None]
+    if len(known) == len(bounds):  # a tensor of the group without bounds needs its whole range
+        low, high = max(low, min(b[0] for b in known)), min(high, max(b[1] for b in known))
     return params_for_range(first.format, low, high)
 
 
@@ -50,7 +53,7 @@ def weight_params(graph: Graph, plan: Plan, activations: Mapping[str, QuantParam
         node = graph.by_name[name]
         array = graph.weights[node.input(index)].numpy()
         params = constant_params(array, chosen, settings.weights)
-        bias = graph.constant(node.input(2)) if index == 1 and node.input(2) else None
+        bias = next((graph.constant(node.inputs[i]) for i in inputs_with(node, Role.BIAS) if index == 1), None)
         reading = activations.get(node.input(0))
         found[name, index] = params if bias is None or reading is None else _fit_bias(params, reading.scale, bias)
     return found
@@ -92,10 +95,12 @@ _INT32 = 2.0**31 - 1
 
 
 def _fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:
-    """Widen scales of channels whose bias would not fit into int32 at scale (input scale * weight scale)."""
-    if params.scale.ndim == 0:
-        least = float(np.abs(bias).max(initial=0.0)) / (float(reading) * _INT32)
-    else:
-        least = np.abs(bias.reshape(-1).astype(np.float64)) / (float(reading) * _INT32)
-        least = least if least.shape == params.scale.shape else np.full(params.scale.shape, least.max(initial=0.0))
-    return QuantParams(params.format, np.maximum(params.scale, np.asarray(least * 1.01, dtype=np.float32)), params.zero_point, params.axis)
+    """Widen scales of channels whose bias would not fit into int32 at scale (input scale * weight scale).
+
+    That product must be a normal number as well.
+    """
+    least = np.abs(bias.reshape(-1).astype(np.float64)) / (float(reading) * _INT32)
+    if least.shape != params.scale.shape:
+        least = np.full(params.scale.shape, least.max(initial=0.0))
+    least = np.maximum(least, SMALLEST_SCALE / float(reading)) * 1.01
+    return replace(params, scale=np.asarray(np.maximum(params.scale, least), dtype=np.float32))

@@ -16,7 +16,7 @@ import numpy as np
 from ..graph import Array
 
 BUCKETS = 65_536
-THIN_ABOVE = 8_192  # values of one sample's tensor that enter the histogram; extremes always see all
+THIN_ABOVE = 4_096  # values of one sample's tensor that enter the histogram; extremes always see all
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Sketch:
     """Summary of all values that a tensor took.
 
     Attributes:
-        low, high: exact minimum and maximum.
+        low, high: exact minimum and maximum, NaN if there was one; 0 if nothing was seen.
         size: number of values seen.
         counts: histogram [65536] over bfloat16 buckets, of a thinned subset.
     """
@@ -36,7 +36,11 @@ class Sketch:
 
     def merged(self, other: Sketch) -> Sketch:
         """The sketch of both sets of values; commutative and associative."""
-        return Sketch(min(self.low, other.low), max(self.high, other.high), self.size + other.size, self.counts + other.counts)
+        if not (self.size and other.size):
+            return self if self.size else other
+        # Not min and max of Python, which can lose a NaN.
+        low, high = float(np.minimum(self.low, other.low)), float(np.maximum(self.high, other.high))
+        return Sketch(low, high, self.size + other.size, self.counts + other.counts)
 
     @cached_property
     def bins(self) -> tuple[Array, Array]:
@@ -49,9 +53,9 @@ class Sketch:
 
 def _centres() -> Array:
     codes = np.arange(BUCKETS, dtype=np.uint32)
-    lower = (codes << 16).view(np.float32).astype(np.float64)
-    upper = ((codes << 16) | 0xFFFF).view(np.float32).astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # the buckets of infinity and NaN stay empty
+        lower = (codes << 16).view(np.float32).astype(np.float64)
+        upper = ((codes << 16) | 0xFFFF).view(np.float32).astype(np.float64)
         centres = (lower + upper) / 2
     centres[[0, 0x8000]] = 0.0  # both zeros and what is too small to matter
     return np.asarray(centres)
@@ -71,8 +75,8 @@ class Sketcher:
         if values.size == 0:
             return
         flat = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
-        self._low = min(self._low, float(flat.min()))
-        self._high = max(self._high, float(flat.max()))
+        self._low = float(np.minimum(self._low, flat.min()))
+        self._high = float(np.maximum(self._high, flat.max()))
         self._size += flat.size
         codes = thinned(flat).view(np.uint32) >> np.uint32(16)
         if self._filled + codes.size > BUCKETS:
@@ -87,7 +91,8 @@ class Sketcher:
     def result(self) -> Sketch:
         """The sketch of everything added so far."""
         self._flush()
-        return Sketch(self._low, self._high, self._size, self._counts.copy())
+        low, high = (self._low, self._high) if self._size else (0.0, 0.0)
+        return Sketch(low, high, self._size, self._counts.copy())
 
 
 def thinned(flat: Array) -> Array:

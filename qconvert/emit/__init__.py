@@ -1,7 +1,8 @@
 """Writes the plan into a graph: one file a format."""
 
 from .qdq import emit_qdq
+from .qoperator import emit_qoperator
 
-EMITTERS = {"qdq": emit_qdq}
+EMITTERS = {"qdq": emit_qdq, "qoperator": emit_qoperator}
 
-__all__ = ["EMITTERS", "emit_qdq"]
+__all__ = ["EMITTERS", "emit_qdq", "emit_qoperator"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..calibrate import QuantParams
-from ..graph import Edit, Graph, Node
-from .weights import quantized
+from ..graph import Edit, Node
+from .constants import Constants
 
 
-def dynamic_product(edit: Edit, graph: Graph, node: Node, params: QuantParams, shared: dict[str, tuple[str, ...]]) -> list[Node]:
+def dynamic_product(
+    edit: Edit, constants: Constants, node: Node, params: QuantParams, shared: dict[str, tuple[str, ...]]
+) -> list[Node]:
     """A MatMul or Gemm with an activation quantized at run time: DynamicQuantizeLinear, MatMulInteger, Cast, Mul (, Add).
 
     This is the form that onnxruntime fuses to DynamicQuantizeMatMul or MatMulIntegerToFloat.
@@ -26,9 +28,8 @@ def dynamic_product(edit: Edit, graph: Graph, node: Node, params: QuantParams, s
     codes, scale, zero = shared[source]
     name = node.input(1)
     transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
-    weight = edit.add_weight(f"{name}/codes", quantized(graph.weights[name], params, transpose))
-    weight_scale = edit.add_weight(f"{name}/scale", params.scale)
-    weight_zero = edit.add_weight(f"{name}/zero_point", params.zero_point)
+    weight = constants.codes(name, params, transpose)
+    weight_scale, weight_zero = constants.scale(params, name)
     biased = node.op == "Gemm" and bool(node.input(2))
     product, as_float, both = (edit.fresh(f"{node.output}/{part}") for part in ("int32", "float", "scale"))
     result = edit.fresh(f"{node.output}/product") if biased else node.output
@@ -43,13 +44,13 @@ def dynamic_product(edit: Edit, graph: Graph, node: Node, params: QuantParams, s
     return nodes
 
 
-def lookup(edit: Edit, graph: Graph, node: Node, params: QuantParams) -> list[Node]:
+def lookup(edit: Edit, constants: Constants, node: Node, params: QuantParams) -> list[Node]:
     """A Gather from a float table [V, D] as: pick the codes and the scales of the rows, then multiply.
 
     Dequantizing only the picked rows keeps the table in 8 bits in memory as well.
     """
     table, rows = node.input(0), node.input(1)
-    codes = edit.add_weight(f"{table}/codes", quantized(graph.weights[table], params))
+    codes = constants.codes(table, params)
     scales = edit.add_weight(f"{table}/scale", np.ascontiguousarray(params.scale.reshape(-1, 1)))
     picked, picked_float, scale = (edit.fresh(f"{node.output}/{part}") for part in ("q", "float", "scale"))
     return [

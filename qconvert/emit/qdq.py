@@ -4,160 +4,175 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from ..calibrate import QuantParams, params_for_scale
-from ..graph import Edit, Graph, Node, TensorType, Weight
-from ..ops import Role, inputs_with, weight_axis
+from ..graph import Edit, Graph, Node, TensorType
+from ..ops import Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
 from ..targets.model import Format
+from .constants import Constants, Key, bias_params, value_of
 from .dynamic import dynamic_product, lookup
-from .weights import anchor_scale, bias_codes, quantized
+from .weights import anchor_scale
 
 _ANCHOR = Format("int16", symmetric=True, narrow=True, bits=16)
 
 
-def emit_qdq(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams]) -> Graph:
+def emit_qdq(
+    graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams]
+) -> Graph:
     """Rewrite a canonical graph by its plan.
 
     Args:
         activations: parameters of every tensor of `plan.tensors`.
         weights: parameters of every constant input of `plan.weights`.
     """
-    writer = _Writer(graph, plan, activations, weights)
-    for node in graph.nodes:
-        writer.place(node)
-    return writer.edit.graph()
+    return QdqWriter(graph, plan, activations, weights).written()
 
 
-class _Writer:
+class QdqWriter:
     """One emission: the edit under way, and the conversions made so far."""
 
-    def __init__(self, graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams]) -> None:
+    def __init__(
+        self, graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams]
+    ) -> None:
         self.graph, self.plan, self.activations, self.weights = graph, plan, activations, weights
         self.edit = Edit(graph)
-        self._read: dict[str, str] = {}  # float tensor -> its dequantized form
-        self._constants: dict[tuple[str, int, str], str] = {}  # (weight, scale identity, role) -> dequantized form
-        self._scales: dict[int, tuple[str, str]] = {}
+        self.constants = Constants(self.edit, graph)
+        self._codes: dict[str, str] = {}  # activation -> its integer form
+        self._read: dict[str, str] = {}  # float activation -> its dequantized form
+        self._dequantized_constants: dict[tuple[str, int | None, Key], str] = {}
         self._shared: dict[str, tuple[str, ...]] = {}  # activation -> outputs of its DynamicQuantizeLinear
 
-    def place(self, node: Node) -> None:
-        """Put the node's final form into the edit."""
+    def written(self) -> Graph:
+        """The graph with every node in its final form."""
+        for node in self.graph.nodes:
+            self._place(node)
+        return self.edit.graph()
+
+    def _place(self, node: Node) -> None:
         chosen = self.plan.nodes[node.name]
         match chosen.kind:
             case Kind.DYNAMIC:
-                self.edit.replace(node, *dynamic_product(self.edit, self.graph, node, self.weights[node.name, 1], self._shared))
+                params = self.weights[node.name, 1]
+                self.edit.replace(node, *dynamic_product(self.edit, self.constants, node, params, self._shared))
             case Kind.LOOKUP:
-                self.edit.replace(node, *lookup(self.edit, self.graph, node, self.weights[node.name, 0]))
+                self.edit.replace(node, *lookup(self.edit, self.constants, node, self.weights[node.name, 0]))
             case Kind.INTEGER:
-                self._place_integer(node, chosen)
+                self.place_integer(node, chosen)
             case Kind.FLOAT if node.name in self.plan.anchors:
                 self.edit.replace(node, self._anchored(node))
             case _:
                 pass  # float nodes stay; an absorbed clamp goes together with its host
 
-    def _place_integer(self, node: Node, chosen: NodePlan) -> None:
+    # --- integer nodes -------------------------------------------------------------------------------------------------
+
+    def place_integer(self, node: Node, chosen: NodePlan) -> None:
+        """Put a node with static ranges between Q/DQ pairs."""
+        now = node.with_(inputs=self._float_inputs(node, chosen))
+        if not chosen.writes:
+            self.edit.replace(node, now)
+            return
+        clamp = self.clamp_of(node)
+        last, outputs = now, clamp.outputs if clamp is not None else node.outputs
+        if clamp is not None:
+            self.edit.replace(clamp)
+            last = now if self.vanishes(clamp) else clamp
+        raw = tuple(self.edit.fresh(f"{name}/raw") if name else "" for name in outputs)
+        steps: list[Node] = []
+        for source, name in zip(raw, outputs, strict=True):
+            if name:
+                self.edit.set_type(source, self.graph.type_of(name))
+                steps += [self.quantize(source, name), self.dequantize(name, name)]
+        self.edit.replace(node, *([now] if last is clamp else []), last.with_(outputs=raw), *steps)
+
+    def _float_inputs(self, node: Node, chosen: NodePlan) -> tuple[str, ...]:
+        """Inputs of the node as real values that have been through their codes."""
         inputs = list(node.inputs)
         for i in chosen.reads:
-            if not self._written_as_integers(node.inputs[i]):
+            if not self.written_as_integers(node.inputs[i]):
                 inputs[i] = self._dequantized(node.inputs[i])
         for i, name in enumerate(node.inputs):
             if (node.name, i) in self.weights:
-                inputs[i] = self._constant(node, i, self.weights[node.name, i], name)
+                inputs[i] = self._constant(name, self.weights[node.name, i])
         for i in inputs_with(node, Role.BIAS):
-            if self.plan.bias == "int32" and node.inputs[i] in self.graph.weights and (node.name, 1) in self.weights:
-                inputs[i] = self._bias(node, i)
-        node_now = node.with_(inputs=tuple(inputs))
-        if not chosen.writes:
-            self.edit.replace(node, node_now)
-            return
-        clamp = self._clamp_of(node)
-        if clamp is not None:
-            self.edit.replace(clamp)
-        outputs = clamp.outputs if clamp is not None else node.outputs
-        raw = tuple(self.edit.fresh(f"{name}/raw") if name else "" for name in outputs)
-        for name, value in zip(raw, outputs, strict=True):
-            self.edit.set_type(name, self.graph.type_of(value))
-        pairs = [step for r, name in zip(raw, outputs, strict=True) if name for step in self._pair(r, name, self.activations[name])]
-        self.edit.replace(node, node_now.with_(outputs=raw), *pairs)
+            params = self.bias_params(node, i) if self.plan.bias == "int32" else None
+            if params is not None:
+                codes = self.constants.bias(node.inputs[i], params)
+                inputs[i] = self._dequantized_codes(codes, node.inputs[i], params)
+        return tuple(inputs)
 
-    def _written_as_integers(self, name: str) -> bool:
-        """Whether the value already arrives through a Q/DQ pair of its producer."""
+    def written_as_integers(self, name: str) -> bool:
+        """Whether the producer of a value writes it as integers."""
         producer = self.graph.producer.get(name)
         if producer is None:
             return False
         chosen = self.plan.nodes[producer.name]
         return chosen.writes or chosen.kind is Kind.ABSORBED
 
-    def _clamp_of(self, node: Node) -> Node | None:
+    def clamp_of(self, node: Node) -> Node | None:
+        """The clamp that vanishes into the node's output range."""
         return next((n for n in self.graph.consumers_of(node.output) if self.plan.nodes[n.name].host == node.name), None)
+
+    def vanishes(self, clamp: Node) -> bool:
+        """Whether the codes saturate where the clamp does; symmetric codes or a shared scale may reach further."""
+        params, bounds = self.activations[clamp.output], clamp_bounds(clamp, self.graph)
+        slack = 0.51 * float(params.scale)  # the zero point is rounded to a whole step
+        return bounds is not None and bool(params.low >= bounds[0] - slack and params.high <= bounds[1] + slack)
+
+    def bias_params(self, node: Node, index: int) -> QuantParams | None:
+        """Parameters of a node's int32 bias, None where the bias must stay float."""
+        bias, weight = self.graph.weights.get(node.inputs[index]), self.weights.get((node.name, 1))
+        reading = self.activations.get(node.input(0))
+        return None if bias is None or weight is None or reading is None else bias_params(bias, reading, weight)
 
     # --- conversions ---------------------------------------------------------------------------------------------------
 
-    def _pair(self, source: str, result: str, params: QuantParams) -> tuple[Node, Node]:
-        """Q and DQ from one float value to another."""
-        scale, zero = self._scale(params, result)
-        codes = self.edit.fresh(f"{result}/q")
-        shape = self.graph.type_of(result).shape
-        self.edit.set_type(codes, TensorType(params.format.dtype, shape))
-        self.edit.set_type(result, TensorType("float32", shape))
-        return (
-            Node("QuantizeLinear", (source, scale, zero), (codes,), name=self.edit.fresh_node(f"{result}/QuantizeLinear")),
-            Node("DequantizeLinear", (codes, scale, zero), (result,), name=self.edit.fresh_node(f"{result}/DequantizeLinear")),
-        )
+    def codes_name(self, name: str) -> str:
+        """The name for the integer form of an activation, which the caller is about to produce."""
+        params, codes = self.activations[name], self.edit.fresh(f"{name}/q")
+        self.edit.set_type(codes, TensorType(params.format.dtype, self.graph.type_of(name).shape))
+        self._codes[name] = codes
+        return codes
+
+    def codes_of(self, name: str) -> str:
+        """The integer form of an activation; one that nobody has written as integers is quantized once."""
+        if name not in self._codes:
+            self.edit.add(self.quantize(name, name))
+        return self._codes[name]
+
+    def quantize(self, source: str, name: str) -> Node:
+        """QuantizeLinear from a float value to the integer form of an activation."""
+        inputs = (source, *self.constants.scale(self.activations[name], name))
+        return Node("QuantizeLinear", inputs, (self.codes_name(name),), name=self.edit.fresh_node(f"{name}/QuantizeLinear"))
+
+    def dequantize(self, name: str, result: str) -> Node:
+        """DequantizeLinear from the integer form of an activation."""
+        self.edit.set_type(result, TensorType("float32", self.graph.type_of(name).shape))
+        inputs = (self.codes_of(name), *self.constants.scale(self.activations[name], name))
+        return Node("DequantizeLinear", inputs, (result,), name=self.edit.fresh_node(f"{name}/DequantizeLinear"))
 
     def _dequantized(self, name: str) -> str:
         """The quantized and dequantized form of a float value, made once."""
         if name not in self._read:
-            result = self.edit.fresh(f"{name}/dq")
-            self.edit.set_type(result, self.graph.type_of(name))
-            self.edit.add(*self._pair_from(name, result))
-            self._read[name] = result
+            self._read[name] = self.edit.fresh(f"{name}/dq")
+            self.edit.add(self.dequantize(name, self._read[name]))
         return self._read[name]
-
-    def _pair_from(self, name: str, result: str) -> tuple[Node, Node]:
-        first, second = self._pair(name, result, self.activations[name])
-        self.edit.set_type(second.output, self.graph.type_of(name))
-        self.edit.set_type(first.output, TensorType(self.activations[name].format.dtype, self.graph.type_of(name).shape))
-        return first, second
-
-    def _scale(self, params: QuantParams, hint: str) -> tuple[str, str]:
-        """Names of the constants of a scale and zero point; equal parameters share them."""
-        if id(params) not in self._scales:
-            self._scales[id(params)] = (
-                self.edit.add_weight(f"{hint}/scale", params.scale),
-                self.edit.add_weight(f"{hint}/zero_point", params.zero_point),
-            )
-        return self._scales[id(params)]
 
     # --- constants -----------------------------------------------------------------------------------------------------
 
-    def _constant(self, node: Node, index: int, params: QuantParams, name: str) -> str:
-        key = (name, hash((params.scale.tobytes(), params.zero_point.tobytes())), params.format.dtype)
-        if key not in self._constants:
-            self._constants[key] = self._dequantize_constant(name, quantized(self.graph.weights[name], params), params)
-        return self._constants[key]
+    def _constant(self, name: str, params: QuantParams) -> str:
+        """A weight behind DequantizeLinear, made once for equal parameters."""
+        key = (name, params.axis, value_of(params))
+        if key not in self._dequantized_constants:
+            self._dequantized_constants[key] = self._dequantized_codes(self.constants.codes(name, params), name, params)
+        return self._dequantized_constants[key]
 
-    def _dequantize_constant(self, name: str, codes: Weight, params: QuantParams) -> str:
-        inputs = (self.edit.add_weight(f"{name}/codes", codes), *self._scale(params, name))
+    def _dequantized_codes(self, codes: str, name: str, params: QuantParams) -> str:
+        inputs = (codes, *self.constants.scale(params, name))
         result = self.edit.fresh(f"{name}/dq")
         attributes = {} if params.axis is None else {"axis": params.axis}
-        self.edit.add(Node("DequantizeLinear", inputs, (result,), attributes, self.edit.fresh_node(f"{name}/DequantizeLinear")))
-        return result
-
-    def _bias(self, node: Node, index: int) -> str:
-        """int32 bias in the scale of the accumulator: input scale * weight scale (ONNX QLinearConv, ORT QGemm)."""
-        name = node.inputs[index]
-        bias = self.graph.weights[name].numpy()
-        scale = self.activations[node.input(0)].scale * self.weights[node.name, 1].scale
-        flat = np.broadcast_to(np.asarray(bias).reshape(-1) if bias.ndim != 1 else bias, (max(bias.size, scale.size),))
-        axis = 0 if scale.ndim else None
-        params = params_for_scale(Format("int32", symmetric=True, bits=32), scale, axis)
-        codes = bias_codes(flat, scale)
-        inputs = (self.edit.add_weight(f"{name}/codes", codes), *self._scale(params, name))
-        result = self.edit.fresh(f"{name}/dq")
-        attributes = {} if axis is None else {"axis": 0}
-        self.edit.add(Node("DequantizeLinear", inputs, (result,), attributes, self.edit.fresh_node(f"{name}/DequantizeLinear")))
+        self.edit.add(
+            Node("DequantizeLinear", inputs, (result,), attributes, self.edit.fresh_node(f"{name}/DequantizeLinear"))
+        )
         return result
 
     def _anchored(self, node: Node) -> Node:
@@ -166,5 +181,4 @@ class _Writer:
         weight = self.graph.weights[name]
         axis = weight_axis(node, len(weight.shape))
         params = params_for_scale(_ANCHOR, anchor_scale(weight.numpy(), axis), axis)
-        result = self._dequantize_constant(name, quantized(weight, params), params)
-        return node.with_(inputs=(node.inputs[0], result, *node.inputs[2:]))
+        return node.with_(inputs=(node.inputs[0], self._constant(name, params), *node.inputs[2:]))

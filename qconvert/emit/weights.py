@@ -20,7 +20,7 @@ def quantized(weight: Weight, params: QuantParams, transpose: bool = False) -> W
         array = quantize(weight.numpy(), params)
         return ir.tensor(np.ascontiguousarray(array.T if transpose else array))
 
-    shape = tuple(int(d) for d in weight.shape)  # type: ignore[call-overload]
+    shape = tuple(weight.shape.numpy())
     return ir.LazyTensor(codes, dtype_of(params.format.dtype), ir.Shape(shape[::-1] if transpose else shape))
 
 

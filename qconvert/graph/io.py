@@ -68,12 +68,13 @@ def save(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, in
 
 def serialize(graph: Graph) -> bytes:
     """The model as protobuf bytes, the same for the same graph in every process."""
-    return ir.serde.serialize_model(to_model(graph)).SerializeToString(deterministic=True)
+    return bytes(to_proto(graph).SerializeToString(deterministic=True))
 
 
 def to_proto(graph: Graph) -> onnx.ModelProto:
     """The model as an `onnx.ModelProto` with its weights inside."""
-    return ir.serde.serialize_model(to_model(graph))
+    proto: onnx.ModelProto = ir.serde.serialize_model(to_model(graph))
+    return proto
 
 
 def from_proto(proto: onnx.ModelProto) -> Graph:

@@ -149,8 +149,12 @@ class Graph:
         """What is known of a value's type; weights know theirs exactly."""
         weight = self.weights.get(name)
         if weight is not None:
-            return TensorType(dtype_name(weight.dtype), tuple(int(d) for d in weight.shape))  # type: ignore[call-overload]
+            return TensorType(dtype_name(weight.dtype), tuple(weight.shape.numpy()))
         return self.types.get(name, TensorType())
+
+    def weight_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a weight."""
+        return tuple(self.weights[name].shape.numpy())
 
     def constant(self, name: str) -> Array | None:
         """The array behind a weight, None if the value is computed or fed at run time."""

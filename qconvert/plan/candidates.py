@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, Tie, clamp_bounds, inputs_with, spec
@@ -99,7 +100,16 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candi
     kernel = next((k for k, r in zip(kernels, reasons, strict=True) if r is None), None)
     if kernel is None:
         return Candidate(Kind.FLOAT, reasons[0])
+    if target.bias == "int32" and not _has_constant_bias(call):
+        return Candidate(Kind.FLOAT, Reason("P002", "its bias is no constant row, the kernel adds one int32 a channel"))
     return Candidate(Kind.INTEGER, kernel=kernel, forced=forced)
+
+
+def _has_constant_bias(call: Call) -> bool:
+    """Whether the bias, if there is one, is constant and the same for every row of the result."""
+    biases = [i for i in inputs_with(call.node, Role.BIAS)]
+    shapes = [call.shape(i) for i in biases]
+    return all(call.node.input(i) in call.graph.weights for i in biases) and all(prod(s[:-1]) == 1 for s in shapes)
 
 
 def _can_be_dynamic(call: Call) -> bool:
@@ -141,4 +151,6 @@ def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidat
     row, candidate = spec(producer), found.get(producer.name)
     if row is None or candidate is None or candidate.kind is not Kind.INTEGER or row.tie is not Tie.FREE:
         return ""
+    if candidate.kernel is None or candidate.kernel.output == "raw":
+        return ""  # nothing that could saturate
     return producer.name if graph.sole_consumer(node.input(0)) is node else ""

@@ -26,7 +26,7 @@ class Call:
         """Shape of an input, of a constant too; empty if unknown."""
         name = self.node.input(index)
         if name in self.graph.weights:
-            return tuple(int(d) for d in self.graph.weights[name].shape)  # type: ignore[call-overload]
+            return self.graph.weight_shape(name)
         return self.shapes.get(name, ())
 
     @property

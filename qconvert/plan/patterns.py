@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..graph import Graph, Node
+from ..graph import Array, Graph, Node
+from ..ops import spec
+from .model import Kind, NodePlan
 
 _CARRY = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Identity", "Flatten", "Slice", "Expand", "Tile"}
 _SCORES = _CARRY | {"Add", "Sub", "Mul", "Div", "Where", "Max"}
@@ -78,7 +80,7 @@ def _is_mask(graph: Graph, name: str) -> bool:
     return any(_extreme(c) for c in constants if c is not None)
 
 
-def _extreme(array: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _extreme(array: Array) -> bool:
     return array.size > 0 and array.dtype.kind == "f" and bool(np.nanmin(array) <= -MASK_VALUE)
 
 
@@ -93,6 +95,21 @@ def _walk_back(graph: Graph, name: str, through: Iterable[str], limit: int) -> I
         yield node
         if node.op in through:
             frontier.extend(i for i in node.inputs if i)
+
+
+def tail(graph: Graph, nodes: Mapping[str, NodePlan]) -> frozenset[str]:
+    """Integer nodes that only move, pool or combine what the last integer layers wrote: no integer layer follows them."""
+    followed: set[str] = set()
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        row = spec(node)
+        users = [user for name in node.outputs for user in graph.consumers_of(name)]
+        layer = row is not None and row.weighted and nodes[node.name].kind is Kind.INTEGER
+        if layer or any(user.name in followed for user in users):
+            followed.add(node.name)
+        elif nodes[node.name].kind is Kind.INTEGER:
+            found.add(node.name)
+    return frozenset(found)
 
 
 def residual_skip(graph: Graph, add: Node, weighted: frozenset[str]) -> int | None:

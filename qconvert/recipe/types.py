@@ -50,27 +50,27 @@ Report = Annotated[str, Names("reports")]
 class Calibration(Settings):
     """How ranges are found from the statistics of the calibration pass."""
 
-    method: Method = Field("mse", description="range method for activations: {methods}")
+    method: Method = Field(default="mse", description="range method for activations: {methods}")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(
-        99.99, description="percentile: share of values inside the range, in percent"
+        default=99.99, description="percentile: share of values inside the range, in percent"
     )
-    weights: Literal["mse", "min-max"] = Field("mse", description="range method for weights, per channel")
+    weights: Literal["mse", "min-max"] = Field(default="mse", description="range method for weights, per channel")
 
 
 class Match(Settings):
     """Which nodes or tensors a rule speaks of; all given conditions must hold."""
 
     op: Pattern | tuple[Pattern, ...] | None = Field(
-        None, description="operator type such as Conv, glob or `re:`, or a list of them"
+        default=None, description="operator type such as Conv, glob or `re:`, or a list of them"
     )
     name: Pattern | tuple[Pattern, ...] | None = Field(
-        None, description="node name, glob (`stem*`), or regular expression (`re:.*head.*`), or a list of them"
+        default=None, description="node name, glob (`stem*`), or regular expression (`re:.*head.*`), or a list of them"
     )
     tensor: Pattern | tuple[Pattern, ...] | None = Field(
-        None, description="tensor name, glob or `re:`, or a list of them"
+        default=None, description="tensor name, glob or `re:`, or a list of them"
     )
     between: tuple[str, str] | None = Field(
-        None,
+        default=None,
         description="region: every node on a path from the first named node or tensor to the second, ends included",
     )
 
@@ -79,17 +79,17 @@ class Change(Settings):
     """What a rule sets for the nodes or tensors that it matches; None leaves it as it was."""
 
     keep: Literal["float", "integer"] | None = Field(
-        None, description="float: leave it float; integer: quantize it wherever a kernel exists, profit or not"
+        default=None, description="float: leave it float; integer: quantize it wherever a kernel exists, profit or not"
     )
     mode: Literal["static", "dynamic"] | None = Field(
-        None, description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm)"
+        default=None, description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm)"
     )
-    bits: Literal[8, 16] | None = Field(None, description="bits of the activations")
-    symmetric: bool | None = Field(None, description="symmetric activations, zero point in the middle")
+    bits: Literal[8, 16] | None = Field(default=None, description="bits of the activations")
+    symmetric: bool | None = Field(default=None, description="symmetric activations, zero point in the middle")
     granularity: Literal["per-channel", "per-tensor"] | None = Field(
-        None, description="granularity of the weights' scales"
+        default=None, description="granularity of the weights' scales"
     )
-    method: Method | None = Field(None, description="range method for the matched tensors: {methods}")
+    method: Method | None = Field(default=None, description="range method for the matched tensors: {methods}")
 
 
 class Rule(Settings):
@@ -114,64 +114,71 @@ class Evaluation(Settings):
     """What is measured on the result."""
 
     metric: Metric | tuple[Metric, ...] | None = Field(
-        None, description="task metric: {metrics}, or `file.py:function`; by default found from the labels"
+        default=None, description="task metric: {metrics}, or `file.py:function`; by default found from the labels"
     )
-    latency: bool = Field(True, description="time FP32 against the result on this host")
-    layers: bool = Field(True, description="SQNR of every quantized tensor against FP32")
-    threads: Annotated[int, Field(ge=1)] = Field(1, description="threads of the timed sessions")
-    rounds: Annotated[int, Field(ge=1)] = Field(15, description="interleaved timing rounds")
+    latency: bool = Field(default=True, description="time FP32 against the result on this host")
+    layers: bool = Field(default=True, description="SQNR of every quantized tensor against FP32")
+    threads: Annotated[int, Field(ge=1)] = Field(default=1, description="threads of the timed sessions")
+    rounds: Annotated[int, Field(ge=1)] = Field(default=15, description="interleaved timing rounds")
 
 
 class Gates(Settings):
     """Limits that decide the exit code; a missing figure counts as failed."""
 
     metric_drop: Percent | None = Field(
-        None,
+        default=None,
         description="largest drop of the task metric against FP32, absolute, in the metric's unit (0.01 = one point of top-1); `1%` is 0.01",
     )
-    sqnr: float | None = Field(None, description="smallest output SQNR in dB")
-    size_ratio: Percent | None = Field(None, description="smallest FP32 size / quantized size")
-    speedup: Percent | None = Field(None, description="smallest FP32 latency / quantized latency on this host")
+    sqnr: float | None = Field(default=None, description="smallest output SQNR in dB")
+    size_ratio: Percent | None = Field(default=None, description="smallest FP32 size / quantized size")
+    speedup: Percent | None = Field(default=None, description="smallest FP32 latency / quantized latency on this host")
     int8_macs: Percent | None = Field(
-        None, description="smallest share of the multiply-accumulates in integer kernels, 0..1 or a percentage"
+        default=None, description="smallest share of the multiply-accumulates in integer kernels, 0..1 or a percentage"
     )
 
 
 class Recipe(Settings):
     """A whole recipe, decoded and checked."""
 
-    version: Literal[1] = Field(1, description="version of the recipe format")
+    version: Literal[1] = Field(default=1, description="version of the recipe format")
     extends: str | None = Field(
-        None,
+        default=None,
         description="another recipe (path relative to this file) or the preset of a target; this file's keys override it",
     )
-    target: Target = Field("x86-vnni", description="what the result is for: {targets}")
+    target: Target = Field(default="x86-vnni", description="what the result is for: {targets}")
     format: Literal["qdq", "qoperator"] | None = Field(
-        None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
+        default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )
     mode: Literal["auto", "static", "dynamic"] = Field(
-        "auto",
+        default="auto",
         description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time",
     )
     precision: Literal["float32", "float16"] = Field(
-        "float32", description="type of what stays float; float16 only where the target is strongly typed"
+        default="float32", description="type of what stays float; float16 only where the target is strongly typed"
     )
     placement: Literal["profit", "everywhere"] = Field(
-        "profit", description="profit: integer where the cost model gains; everywhere: integer wherever a kernel exists"
+        default="profit",
+        description="profit: integer where the cost model gains; everywhere: integer wherever a kernel exists",
+    )
+    integer_macs: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.95,
+        description="least share of the multiply-accumulates that stays integer when layers are left float for speed; 0 for the fastest file",
     )
     shapes: dict[str, Annotated[int, Field(gt=0)]] = Field(
-        {}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
+        default={}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
     )
     reduce_range: bool = Field(
-        False, description="7-bit weights, for x86 machines without VNNI; only where saturation can occur"
+        default=False, description="7-bit weights, for x86 machines without VNNI; only where saturation can occur"
     )
-    dataset: DatasetSettings = Field(DatasetSettings(), description="dataset: parts, preprocessing, labels")
-    calibration: Calibration = Field(Calibration(), description="how ranges are found")
-    rules: tuple[Rule, ...] = Field((), description="exceptions for nodes, tensors or regions; the last match wins")
+    dataset: DatasetSettings = Field(default=DatasetSettings(), description="dataset: parts, preprocessing, labels")
+    calibration: Calibration = Field(default=Calibration(), description="how ranges are found")
+    rules: tuple[Rule, ...] = Field(
+        default=(), description="exceptions for nodes, tensors or regions; the last match wins"
+    )
     algorithms: Annotated[
         Literal["auto", "none"] | tuple[Algorithm | dict[Algorithm, Any], ...],
         Wanted("`auto`, `none` or a list of algorithms"),
-    ] = Field("auto", description="accuracy algorithms in order: {algorithms}")
-    evaluation: Evaluation = Field(Evaluation(), description="what is measured")
-    gates: Gates = Field(Gates(), description="limits that decide the exit code")
-    report: tuple[Report, ...] = Field((), description="extra reports beside the JSON: {reports}")
+    ] = Field(default="auto", description="accuracy algorithms in order: {algorithms}")
+    evaluation: Evaluation = Field(default=Evaluation(), description="what is measured")
+    gates: Gates = Field(default=Gates(), description="limits that decide the exit code")
+    report: tuple[Report, ...] = Field(default=(), description="extra reports beside the JSON: {reports}")

@@ -40,7 +40,7 @@ class Session:
     """A loaded model. Errors of the runtime become one clear diagnostic."""
 
     def __init__(self, model: bytes | Path, options: Options | None = None, code: str = "M006", where: object = None) -> None:
-        import onnxruntime as ort  # noqa: PLC0415  (0.15 s, not needed for --help)
+        import onnxruntime as ort
 
         self._where, options = where, options or Options()
         settings = ort.SessionOptions()

@@ -42,24 +42,27 @@ def _bind(dim: Dim, position: int, sizes: Mapping[str, int]) -> int:
 
 
 def concrete_shapes(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Shapes:
-    """Shapes of all tensors for one run.
+    """Shapes of all tensors for one run with inputs of the assumed sizes.
 
-    Inference comes first; if it leaves a shape open, the model runs once, on `feed` or on synthetic inputs of the assumed
-    sizes, and shows its shapes. Tensors whose shape cannot be found are missing in the result.
+    Inference comes first; where it leaves a shape open, the model runs once on made-up inputs and shows its shapes; what even
+    that leaves open is taken from a real sample. Tensors whose shape cannot be found are missing in the result.
 
     Args:
         sizes: numbers for symbolic dimensions by name.
-        feed: a real sample; without it the inputs are made up (ones, so that masks and lengths stay valid).
+        feed: a real sample.
     """
-    inputs = assumed_inputs(graph, sizes) if feed is None else {n: TensorType(str(a.dtype), a.shape) for n, a in feed.items()}
+    inputs = assumed_inputs(graph, sizes)
     types = infer_types(graph, inputs)
     shapes: Shapes = {}
     for name in graph.values():
         shape = types.type_of(name).shape
         if _known(shape):
             shapes[name] = shape
-    missing = [name for name in graph.values() if name not in shapes]
-    return {**shapes, **_traced(graph, missing, feed or synthetic_feed(inputs))} if missing else shapes
+    for values in (synthetic_feed(inputs), feed):
+        missing = [name for name in graph.values() if name not in shapes]
+        if missing and values is not None:
+            shapes |= _traced(graph, missing, values)
+    return shapes
 
 
 def _known(shape: tuple[Dim, ...] | None) -> TypeGuard[tuple[int, ...]]:

@@ -25,12 +25,12 @@ class Format:
     @property
     def qmin(self) -> int:
         """Smallest code."""
-        return 0 if self.dtype.startswith("u") else -(2 ** (self.bits - 1)) + int(self.narrow)
+        return 0 if self.dtype.startswith("u") else -(1 << (self.bits - 1)) + int(self.narrow)
 
     @property
     def qmax(self) -> int:
         """Largest code."""
-        return 2**self.bits - 1 if self.dtype.startswith("u") else 2 ** (self.bits - 1) - 1
+        return (1 << self.bits) - 1 if self.dtype.startswith("u") else (1 << (self.bits - 1)) - 1
 
     def __str__(self) -> str:
         return f"{self.dtype}{'' if self.symmetric else ' asymmetric'}"
@@ -64,28 +64,29 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Time of one call in ns: fixed + mac*MACs + read*input elements + write*output elements + weight*weight elements."""
+    """Time of one call in ns, linear in its sizes (see `plan.cost` for how they are counted).
+
+    Attributes:
+        fixed: of every call.
+        mac, read, write, weight: of each multiply-accumulate, input, output and weight element.
+        row: of each kernel row that is applied to one output row of 16 channels; pixel: of each output position; tap: of each output position and kernel position; column: of each element of the
+            im2col matrix.
+        out_block, in_block: multiples to which the kernel rounds up output channels, and input channels times kernel area.
+        blocked: elements too are stored in blocks of out_block channels.
+    """
 
     fixed: float = 0.0
     mac: float = 0.0
     read: float = 0.0
     write: float = 0.0
     weight: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class CostRow:
-    """Costs of one class of calls (see `plan.cost.classify`) in float, in integers, and with dynamic ranges.
-
-    Attributes:
-        pad_out, pad_in: channel counts are rounded up to these multiples, the kernels' block sizes, before counting MACs.
-    """
-
-    float: Cost
-    integer: Cost | None = None
-    dynamic: Cost | None = None
-    pad_out: int = 1
-    pad_in: int = 1
+    row: float = 0.0
+    pixel: float = 0.0
+    tap: float = 0.0
+    column: float = 0.0
+    out_block: int = 1
+    in_block: int = 1
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +94,24 @@ class CostModel:
     """Deterministic time model of a target; it never measures anything.
 
     Attributes:
-        rows: class of call to costs; "other" serves classes without a row.
-        quantize, dequantize: ns per element of a conversion, layout change included.
-        relayout: ns per element extra where a 4-D tensor crosses between float and integer kernels, whose layouts differ.
-        min_gain: share of the model's time that an integer layer must save to be worth its accuracy.
+        real, integer, dynamic: class of call in float, in integers, with dynamic ranges, to its cost; a class without a row falls back to a more general one.
+        quantize, dequantize: one conversion of a tensor; relayout: added where a 4-D tensor crosses, as layouts differ.
+        float_mac_price: how many times the average time of a multiply-accumulate must be saved by leaving one float.
+        min_gain: share of the model's time that an integer layer must save to be worth its loss of accuracy.
+        tail_price: share of the model's time that may be spent on leaving all float behind the last integer layer, where few
+            values carry all of the result and rounding costs most.
         source: where the figures come from.
     """
 
-    rows: dict[str, CostRow]
-    quantize: float
-    dequantize: float
-    relayout: float
+    real: dict[str, Cost]
+    integer: dict[str, Cost]
+    dynamic: dict[str, Cost]
+    quantize: Cost
+    dequantize: Cost
+    relayout: Cost
+    float_mac_price: float
     min_gain: float
+    tail_price: float
     source: str
 
 
@@ -152,6 +159,7 @@ class Target:
     rewrites: tuple[str, ...] = ()
     cost: CostModel | None = None
     precisions: tuple[str, ...] = ("float32",)
+    deployed_here: bool = True  # the runtime that will run the file is the one at hand
     hosts: tuple[str, ...] = ()  # platform.machine() names on which a latency measured here speaks for the target
     try_with: str = ""  # the command that deploys or times the file on the target
 

@@ -1,0 +1,51 @@
+"""The Python face: the same as the command line, typed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .pipeline import Event, make_request, silent
+from .pipeline import convert as _convert
+from .recipe import Recipe
+from .report import RunRecord
+
+PathLike = str | os.PathLike[str]
+
+
+def convert(
+    model: PathLike,
+    output: PathLike,
+    *,
+    data: PathLike | None = None,
+    recipe: PathLike | Recipe | None = None,
+    target: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    evaluate: bool = True,
+    threads: int = 1,
+    listener: Callable[[Event], None] = silent,
+) -> RunRecord:
+    """Convert an FP32 ONNX model, prove the result and write it with its report.
+
+    Args:
+        model: the ONNX file.
+        output: `.onnx` file or folder.
+        data: dataset folder; needed unless every range is measured at run time.
+        recipe: YAML file or a Recipe; without one the preset of `target`.
+        target: name of the target, overrides the recipe's.
+        changes: dotted recipe keys to values, such as {"dataset.samples": 64}.
+        evaluate: measure accuracy and latency.
+        threads: of calibration and evaluation.
+        listener: receives the progress.
+
+    Returns:
+        The record of the run; `status` is "gates failed" where a gate of the recipe does not hold.
+
+    Raises:
+        QConvertError: with every diagnostic; `exit_code` is that of the command line.
+    """
+    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
+    request, _ = make_request(Path(model), Path(output), None if data is None else Path(data), chosen, target, changes or {}, evaluate, threads)
+    return _convert(request, listener)

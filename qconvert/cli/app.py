@@ -1,0 +1,40 @@
+"""The application: its commands and global options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import check, convert, explain, inspect, plan, recipe, targets
+
+app = typer.Typer(
+    name="qconvert",
+    help="Convert FP32 ONNX models to proven INT8 models, and say why.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qconvert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+    """Convert FP32 ONNX models to proven INT8 models, and say why."""
+
+
+app.command("convert")(convert.convert)
+app.command("plan")(plan.plan)
+app.command("inspect")(inspect.inspect)
+app.command("check")(check.check)
+app.add_typer(recipe.app, name="recipe")
+app.command("targets")(targets.targets)
+app.command("explain")(explain.explain)

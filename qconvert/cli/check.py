@@ -1,0 +1,40 @@
+"""`qconvert check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .console import errors_json, out, show_diagnostics
+from .options import Json, Model
+
+
+def check(
+    model: Model,
+    target: Annotated[str, typer.Option("--target", "-t", help="Target whose rules are checked.")],
+    strict: Annotated[bool, typer.Option(help="Warnings fail too.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Lint a quantized model, also one that another tool made, against a target's rules.
+
+    **Examples**
+
+    qconvert check quantized.onnx -t tensorrt
+
+    qconvert check quantized.onnx -t x86-vnni --strict --json
+    """
+    import json
+
+    from ..errors import Severity
+    from ..pipeline.lint import lint
+
+    findings = lint(model, target)
+    errors = [d for d in findings if d.severity is Severity.ERROR]
+    warnings = [d for d in findings if d.severity is Severity.WARNING]
+    if as_json:
+        print(json.dumps(errors_json(findings), ensure_ascii=False, indent=1))
+    else:
+        show_diagnostics(findings)
+        out().print(f"{model}: {len(errors)} errors, {len(warnings)} warnings for {target}")
+    return 6 if errors or (strict and warnings) else 0

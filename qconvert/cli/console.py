@@ -1,0 +1,83 @@
+"""What the commands share: consoles, progress, the shape of messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ..errors import Diagnostic
+
+if TYPE_CHECKING:
+    from ..pipeline import Event
+
+_WIDE = 160  # columns where the output is no terminal: tables must not be cut in logs
+
+
+def out() -> Console:
+    """Console of standard output: results."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """Console of standard error: progress and messages."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=not stream.isatty())
+
+
+def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
+    """Print diagnostics to standard error."""
+    from ..report.message import message_text
+
+    console = err()
+    for found in diagnostics:
+        console.print(message_text(found.code, found.severity.value, found.message, found.where, found.hint))
+
+
+def errors_json(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
+    """Diagnostics as machine output."""
+    keys = ("code", "severity", "message", "where", "hint")
+    return {"diagnostics": [{key: getattr(d, key) for key in keys} for d in diagnostics]}
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """A listener: bars with ETA on a terminal, one line a stage elsewhere, nothing when quiet (errors are still shown)."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty() and not os.environ.get("CI"):
+        with _bars() as listener:
+            yield listener
+    else:
+        yield _lines
+
+
+def _lines(event: Event) -> None:
+    if event.kind == "done":
+        print(f"{event.stage}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Event], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def listen(event: Event) -> None:
+            if event.kind == "start":
+                tasks[event.stage] = bars.add_task(event.stage, total=1)
+            elif event.kind == "progress" and event.stage in tasks:
+                bars.update(tasks[event.stage], completed=event.done, total=max(event.total, 1))
+            elif event.kind == "done" and event.stage in tasks:
+                bars.remove_task(tasks.pop(event.stage))
+
+        yield listen

@@ -1,0 +1,38 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from ..errors import fail
+from ..targets import TARGETS
+
+Model = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", "-r", help="Recipe (YAML); without one the target's preset is used.", show_default=False)]
+TargetName = Annotated[str | None, typer.Option("--target", "-t", help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.", show_default=False)]
+Data = Annotated[Path | None, typer.Option("--data", "-d", help="Dataset folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; everything else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report, only errors.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override any key of the recipe: `--set calibration.method=percentile`.", show_default=False)]
+
+
+def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
+    """Dotted recipe keys to values from `--set` and from options that were given.
+
+    Raises:
+        QConvertError: R011 where `--set` is not KEY=VALUE.
+    """
+    changes = {key.replace("__", "."): value for key, value in given.items() if value is not None}
+    for assignment in assignments or []:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise fail("R011", f"`--set` wants KEY=VALUE: {assignment}", None, "for instance `--set dataset.samples=64`")
+        try:
+            changes[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise fail("R011", f"the value of `--set {key}` is not YAML: {text}", None, "quote the value") from error
+    return changes

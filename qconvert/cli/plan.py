@@ -1,0 +1,44 @@
+"""`qconvert plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .console import out, show_diagnostics
+from .options import Json, Model, RecipeFile, Set, TargetName, overrides
+
+
+def plan(  # noqa: PLR0917
+    model: Model,
+    recipe: RecipeFile = None,
+    target: TargetName = None,
+    why: Annotated[str | None, typer.Option(help="Explain one node (name, or part of one).", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every node instead of groups.")] = False,
+    set_: Set = None,
+    as_json: Json = False,
+) -> int:
+    """Show, without data, what becomes integer, what stays float and why, and the predicted size and speed.
+
+    **Examples**
+
+    qconvert plan model.onnx -t x86-vnni
+
+    qconvert plan model.onnx -t tensorrt --why conv1
+    """
+    from ..pipeline import Stages, effective_recipe, make_plan, plan_info
+    from ..report.plan import node_table, plan_text, why_text
+
+    chosen, source, notes = effective_recipe(recipe, target, overrides(set_))
+    stages = Stages()
+    planned = make_plan(model, chosen, stages, source)
+    info = plan_info(planned, chosen.format or planned.target.formats[0])
+    show_diagnostics([*notes, *stages.diagnostics] if everything else notes)
+    if why is not None:
+        out().print(why_text(info, why))
+    elif as_json:
+        print(info.model_dump_json(indent=1))
+    else:
+        out().print(node_table(info) if everything else plan_text(info, planned.canonical.applied))
+    return 0

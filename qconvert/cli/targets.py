@@ -1,0 +1,27 @@
+"""`qconvert targets`."""
+
+from __future__ import annotations
+
+from .console import out
+from .options import Json
+
+
+def targets(as_json: Json = False) -> int:
+    """List the targets with their formats and integer kernels."""
+    import json
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from ..targets import TARGETS
+
+    if as_json:
+        print(json.dumps({name: asdict(target) for name, target in TARGETS.items()}, indent=1))
+        return 0
+    table = Table("target", "activations", "weights", "bias", "formats", "integer operators", show_lines=True)
+    for name, target in TARGETS.items():
+        kernels = ", ".join(dict.fromkeys(k.op for k in target.kernels))
+        weights = f"{target.weight}, {'per channel' if target.per_channel else 'per tensor'}"
+        table.add_row(f"{name}\n{target.title}", str(target.activation), weights, target.bias, ", ".join(target.formats), kernels)
+    out().print(table)
+    return 0

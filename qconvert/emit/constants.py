@@ -1,0 +1,70 @@
+"""Constants of an artefact under way: scales, zero points, weight codes and int32 biases, each stored once."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from ..calibrate import QuantParams, params_for_scale
+from ..graph import Array, Edit, Graph, Weight
+from ..targets.model import Format
+from .weights import bias_codes, quantized
+
+BIAS = Format("int32", symmetric=True, bits=32)
+
+Key: TypeAlias = tuple[str, tuple[int, ...], bytes, bytes]
+
+
+class Constants:
+    """Adds constants to an edit and gives equal ones the same name."""
+
+    def __init__(self, edit: Edit, graph: Graph) -> None:
+        self._edit, self._graph = edit, graph
+        self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._codes: dict[tuple[str, int | None, bool, Key], str] = {}
+        self._biases: dict[tuple[str, Key], str] = {}
+
+    def scale(self, params: QuantParams, hint: str) -> tuple[str, str]:
+        """Names of the scale and the zero point."""
+        return self._array(params.scale, f"{hint}/scale"), self._array(params.zero_point, f"{hint}/zero_point")
+
+    def _array(self, value: Array, hint: str) -> str:
+        key = (value.dtype.name, value.shape, value.tobytes())
+        if key not in self._arrays:
+            self._arrays[key] = self._edit.add_weight(hint, value)
+        return self._arrays[key]
+
+    def codes(self, name: str, params: QuantParams, transpose: bool = False) -> str:
+        """Name of the codes of a weight; `transpose` swaps the axes of a matrix after quantization."""
+        key = (name, params.axis, transpose, value_of(params))
+        if key not in self._codes:
+            codes = quantized(self._graph.weights[name], params, transpose)
+            self._codes[key] = self._edit.add_weight(f"{name}/codes", codes)
+        return self._codes[key]
+
+    def bias(self, name: str, params: QuantParams) -> str:
+        """Name of the int32 codes of a bias, one a scale or, under a single scale, one an element."""
+        key = (name, value_of(params))
+        if key not in self._biases:
+            bias = self._graph.weights[name].numpy().reshape(-1)
+            row = np.broadcast_to(bias, (max(bias.size, params.scale.size),))
+            self._biases[key] = self._edit.add_weight(f"{name}/codes", bias_codes(row, params.scale))
+        return self._biases[key]
+
+
+def value_of(params: QuantParams) -> Key:
+    """What makes two sets of parameters equal (their channel axis aside)."""
+    return params.format.dtype, params.scale.shape, params.scale.tobytes(), params.zero_point.tobytes()
+
+
+def bias_params(bias: Weight, reading: QuantParams, weight: QuantParams) -> QuantParams | None:
+    """Parameters of a bias in the scale of the accumulator: input scale * weight scale (ONNX QLinearConv, ORT QGemm).
+
+    Returns:
+        None where the bias is no single row with one element a channel (or one for all), as for a Gemm whose rows differ.
+    """
+    scale = np.asarray(reading.scale * weight.scale)
+    row = len(bias.shape) == 0 or int(bias.size) == bias.shape[-1]
+    fits = scale.ndim == 0 or int(bias.size) in (1, scale.size)
+    return params_for_scale(BIAS, scale, 0 if scale.ndim else None) if row and fits else None

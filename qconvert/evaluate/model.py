@@ -1,0 +1,149 @@
+"""What is measured on a result, as values that go into the run record as they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+
+def _finite(value: float | None) -> float | str | None:
+    return value if value is None or abs(value) < float("inf") else str(value)
+
+
+Number = Annotated[float, PlainSerializer(_finite, when_used="json")]  # JSON has no infinity and no NaN
+
+
+class Value(BaseModel):
+    """Base of every part of the run record: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
+
+
+class Interval(Value):
+    """A 95 % confidence interval."""
+
+    low: Number
+    high: Number
+
+
+class Metric(Value):
+    """A task metric before and after.
+
+    Attributes:
+        drop: how much worse the result is, in the metric's own unit; negative if it is better.
+        interval: of the drop, paired over samples; None where the metric is not a mean over samples.
+    """
+
+    name: str
+    float_value: Number
+    value: Number
+    drop: Number
+    higher_is_better: bool
+    samples: int
+    interval: Interval | None = None
+
+
+class OutputFidelity(Value):
+    """How close one output is to that of the FP32 model.
+
+    Attributes:
+        sqnr_db: signal power over noise power over all samples, in dB.
+        cosine: mean over samples of the cosine between the flattened outputs.
+        max_abs: largest absolute difference.
+    """
+
+    name: str
+    sqnr_db: Number
+    cosine: Number
+    max_abs: Number
+
+
+class Fidelity(Value):
+    """How close the result is to the FP32 model, without labels.
+
+    Attributes:
+        sqnr_db: of all float outputs together, each output normalized by its own signal power (equal to the single output's
+            figure where there is only one).
+        agreement: share of samples (rows of the first output) with the same arg-max; None where an arg-max means nothing.
+        part: "evaluation" or "calibration": which samples it was measured on.
+    """
+
+    sqnr_db: Number
+    cosine: Number
+    agreement: Number | None
+    agreement_interval: Interval | None
+    samples: int
+    part: str
+    outputs: tuple[OutputFidelity, ...]
+
+
+class Size(Value):
+    """Bytes on disk, external data included."""
+
+    float_bytes: int
+    bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """FP32 bytes over the result's bytes."""
+        return self.float_bytes / self.bytes if self.bytes else 0.0
+
+
+class Latency(Value):
+    """Time of one run on this host, FP32 and result interleaved.
+
+    Attributes:
+        float_ms, ms: medians; float_p95_ms, p95_ms: 95th percentiles over rounds.
+        ratio: median over rounds of FP32 time / result time, above 1 is faster; interval: quartiles of it.
+        threads: threads of the sessions; clock: "cpu" (thread CPU time, for one thread) or "wall".
+        on_target: the host is what the target means.
+    """
+
+    float_ms: Number
+    ms: Number
+    float_p95_ms: Number
+    p95_ms: Number
+    ratio: Number
+    ratio_quartiles: tuple[Number, Number]
+    rounds: int
+    threads: int
+    clock: str
+    host: str
+    on_target: bool
+
+
+class Layer(Value):
+    """Error of one quantized tensor in the deployed artefact against FP32, errors of all earlier layers included."""
+
+    tensor: str
+    node: str
+    op: str
+    sqnr_db: Number
+
+
+class Measurements(Value):
+    """Everything that was measured."""
+
+    fidelity: Fidelity | None = None
+    metrics: tuple[Metric, ...] = ()
+    size: Size | None = None
+    latency: Latency | None = None
+    layers: tuple[Layer, ...] = ()
+
+
+class GateResult(Value):
+    """What became of one limit of the recipe.
+
+    Attributes:
+        name: key under `gates:`.
+        limit: the limit as given there.
+        value: the figure that was measured; None where there is none, which counts as failed.
+        text: the figure and the limit in words, for a report line.
+    """
+
+    name: str
+    limit: Number
+    value: Number | None
+    passed: bool
+    text: str

@@ -1,0 +1,120 @@
+"""From a model file and a recipe to a plan; no data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..canonicalize import Canonical, canonicalize
+from ..errors import fail
+from ..graph import Edit, Graph, load
+from ..plan import Plan, plan
+from ..recipe import Recipe, Source, resolve_rules
+from ..runtime import Feed, concrete_shapes
+from ..targets import TARGETS, Target
+from .events import Stages
+
+_WORTH = 0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A model with its plan.
+
+    Attributes:
+        original: the graph as it was loaded; canonical: what the plan speaks of.
+    """
+
+    target: Target
+    original: Graph
+    canonical: Canonical
+    plan: Plan
+
+    @property
+    def graph(self) -> Graph:
+        """The canonical graph."""
+        return self.canonical.graph
+
+
+def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None = None, feed: Feed | None = None) -> Planned:
+    """Load a model and plan it.
+
+    Raises:
+        QConvertError: M0xx for the model, R007 and R009 for rules and combinations.
+    """
+    target = target_of(recipe)
+    with stages.stage("load"):
+        original = load(model)
+        _refuse_quantized(original, model)
+    with stages.stage("plan"):
+        canonical, chosen = _best_form(original, target, recipe, source, feed)
+        if chosen.opset > canonical.graph.opset:
+            canonical = canonicalize(canonical.graph, chosen.opset)
+            chosen = _plan(canonical.graph, target, recipe, source, feed)
+    stages.note(*canonical.diagnostics)
+    return Planned(target, original, canonical, chosen)
+
+
+def target_of(recipe: Recipe) -> Target:
+    """The recipe's target.
+
+    Raises:
+        QConvertError: R010, or R009 where the target does not support what the recipe asks for.
+    """
+    target = TARGETS.get(recipe.target)
+    if target is None:
+        raise fail("R010", f"unknown target: {recipe.target}", None, f"targets are {', '.join(TARGETS)}")
+    if recipe.format is not None and recipe.format not in target.formats:
+        raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}")
+    if recipe.precision not in target.precisions:
+        raise fail("R009", f"{target.title} does not take `{recipe.precision}`", "precision", f"choose {' or '.join(target.precisions)}")
+    if recipe.mode == "dynamic" and not target.dynamic:
+        raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
+    return target
+
+
+def _refuse_quantized(graph: Graph, model: Path) -> None:
+    node = next((n for n in graph.nodes if n.op in _QUANTIZED or n.op.startswith("QLinear")), None)
+    if node is not None:
+        raise fail("M008", f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)", model, "start from the FP32 model, or use `qconvert check` to lint this one")
+
+
+def _best_form(original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> tuple[Canonical, Plan]:
+    """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
+    best = canonicalize(original)
+    best = Canonical(with_types(best.graph, recipe.shapes, feed), best.applied, best.diagnostics)
+    chosen = _plan(best.graph, target, recipe, source, feed)
+    for rewrite in target.rewrites:
+        form = canonicalize(best.graph, best.graph.opset, (rewrite,))
+        if not any(applied.rule == rewrite for applied in form.applied):
+            continue
+        other = _plan(form.graph, target, recipe, source, feed)
+        if _time(other) < _time(chosen) * _WORTH:
+            best, chosen = Canonical(form.graph, (*best.applied, *form.applied), best.diagnostics), other
+    return best, chosen
+
+
+def _time(chosen: Plan) -> float:
+    return chosen.prediction.ns or 0.0
+
+
+def _plan(graph: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> Plan:
+    rules = resolve_rules(recipe.rules, graph, source)
+    return plan(graph, target, recipe, concrete_shapes(graph, recipe.shapes, feed), rules.nodes, rules.tensors)
+
+
+def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:
+    """Add the element types that inference could not find, from one real run."""
+    missing = [name for name in graph.values() if graph.type_of(name).dtype is None]
+    if not missing:
+        return graph
+    from ..graph import TensorType
+    from ..runtime import assumed_inputs, observe, synthetic_feed
+
+    found = observe(graph, missing, feed or synthetic_feed(assumed_inputs(graph, sizes)))
+    edit = Edit(graph)
+    for name, array in found.items():
+        edit.set_type(name, TensorType(str(array.dtype), graph.type_of(name).shape or (None,) * array.ndim))
+    return edit.graph()

@@ -1,0 +1,67 @@
+"""Recipes by themselves: validation against a model, and a first recipe for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import Diagnostic, QConvertError, fail
+from ..recipe import read_recipe, resolve_rules, starting_recipe
+from ..targets import TARGETS
+from .planning import target_of
+from .request import presets_folder, vocabulary
+from .staging import guarded
+
+
+def check_recipes(paths: Sequence[Path], model: Path | None) -> list[tuple[Path, str]]:
+    """Validate recipe files, with their rules against a model if one is given.
+
+    Returns:
+        Each file with its target.
+
+    Raises:
+        QConvertError: every mistake in all of the files.
+    """
+    fine: list[tuple[Path, str]] = []
+    mistakes: list[Diagnostic] = []
+    for path in paths:
+        try:
+            loaded = read_recipe(path, vocabulary(), presets_folder())
+            target_of(loaded.recipe)
+            if model is not None:
+                from ..canonicalize import canonicalize
+                from ..graph import load
+
+                resolve_rules(loaded.recipe.rules, canonicalize(load(model)).graph, loaded.source)
+            fine.append((path, loaded.recipe.target))
+        except QConvertError as error:
+            mistakes.extend(error.diagnostics)
+    if mistakes:
+        raise QConvertError(mistakes)
+    return fine
+
+
+def initial_recipe(model: Path, target: str) -> str:
+    """A commented recipe fitted to a model.
+
+    Raises:
+        QConvertError: R010, M0xx.
+    """
+    if target not in TARGETS:
+        raise fail("R010", f"unknown target: {target}", None, f"targets are {', '.join(TARGETS)}")
+    from ..canonicalize import canonicalize
+    from ..graph import load
+
+    return starting_recipe(canonicalize(load(model)).graph, target, model.name)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that does not exist yet.
+
+    Raises:
+        QConvertError: O001 where it exists or cannot be written.
+    """
+    if path.exists():
+        raise fail("O001", "the file exists", path, "choose another name, or remove it first")
+    with guarded(path), path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,79 @@
+"""From what a user says, on the command line or in Python, to a request: recipe, preset or defaults, with overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..calibrate.methods import RANGE_METHODS
+from ..errors import Diagnostic, fail
+from ..evaluate.metrics import METRICS
+from ..optimize import ALGORITHMS
+from ..recipe import Loaded, Recipe, Source, Vocabulary, override, preset, read_recipe
+from ..report import FORMATS
+from ..targets import TARGETS
+from .convert import Request
+
+
+def vocabulary() -> Vocabulary:
+    """Every name that a recipe may use."""
+    return Vocabulary(tuple(TARGETS), tuple(RANGE_METHODS), tuple(METRICS), {name: a.settings for name, a in ALGORITHMS.items()}, tuple(FORMATS))
+
+
+def presets_folder() -> Path:
+    """Folder of the targets' presets: inside the installed package, or beside it in a checkout."""
+    packaged = Path(str(files("qconvert") / "recipes"))
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def effective_recipe(path: Path | None, target: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, Source | None, tuple[Diagnostic, ...]]:
+    """The recipe file (or the target's preset) with overrides applied.
+
+    Args:
+        target: overrides the recipe's; without a recipe its preset is the start.
+        changes: dotted keys to values, such as {"dataset.samples": 64}.
+
+    Returns:
+        The recipe, the places of its keys where it came from a file, and a note for each override.
+
+    Raises:
+        QConvertError: R001 to R010 with every mistake.
+    """
+    words = vocabulary()
+    if target is not None and target not in TARGETS:
+        raise fail("R010", f"unknown target: {target}", None, f"targets are {', '.join(TARGETS)}")
+    if path is None:
+        if target is None:
+            raise fail("R011", "neither a recipe nor a target was given", None, "add `-t TARGET` or `-r RECIPE`")
+        recipe, notes = override(preset(target, words, presets_folder()), changes, words)
+        return recipe, None, notes
+    loaded: Loaded = read_recipe(path, words, presets_folder())
+    extra = {} if target is None else {"target": target}
+    recipe, notes = override(loaded.recipe, {**extra, **changes}, words)
+    return recipe, loaded.source, notes
+
+
+def make_request(  # noqa: PLR0917
+    model: Path,
+    output: Path,
+    data: Path | None,
+    recipe: Path | Recipe | None,
+    target: str | None,
+    changes: Mapping[str, Any],
+    evaluate: bool = True,
+    threads: int = 1,
+) -> tuple[Request, tuple[Diagnostic, ...]]:
+    """Everything that `convert` needs, from paths and options.
+
+    Raises:
+        QConvertError: see `effective_recipe`.
+    """
+    if isinstance(recipe, Recipe):
+        final, notes = override(recipe, {**({} if target is None else {"target": target}), **changes}, vocabulary())
+        source, base = None, Path(".")
+    else:
+        final, source, notes = effective_recipe(recipe, target, changes)
+        base = recipe.parent if recipe is not None else Path(".")
+    return Request(model, output, final, data, source, base, evaluate, threads), notes

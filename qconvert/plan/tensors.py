@@ -1,0 +1,164 @@
+"""Which tensors and constants are quantized, in which format, and which of them share their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..errors import fail
+from ..graph import Graph, Node
+from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis
+from ..recipe.types import Change
+from ..targets.model import Format
+from .model import Kind, NodePlan, TensorPlan, WeightPlan
+from .work import NO_RULE, Work, arrives_as_integers
+
+
+def quantized_tensors(graph: Graph, nodes: Mapping[str, NodePlan]) -> tuple[str, ...]:
+    """Activations that are quantized, in graph order."""
+    wanted: set[str] = set()
+    for node in graph.nodes:
+        chosen = nodes[node.name]
+        wanted.update(node.input(i) for i in chosen.reads)
+        if chosen.writes:
+            wanted.update(_written(graph, node, nodes))
+    return tuple(name for name in graph.values() if name in wanted)
+
+
+def _written(graph: Graph, node: Node, nodes: Mapping[str, NodePlan]) -> tuple[str, ...]:
+    """What an integer node writes: its outputs, or the output of the clamp that it absorbs."""
+    clamp = next((n for n in graph.consumers_of(node.output) if nodes[n.name].host == node.name), None)
+    return clamp.outputs if clamp is not None else tuple(o for o in node.outputs if o)
+
+
+def tensor_plans(work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str, ...]) -> tuple[dict[str, TensorPlan], dict[int, tuple[str, ...]]]:
+    """Plans of the quantized activations, and for each scale group the tensors that decide its range."""
+    ties = _ties(work, nodes, set(quantized))
+    leaders = {name: _find(ties, name) for name in quantized}
+    numbers = {leader: n for n, leader in enumerate(dict.fromkeys(leaders.values()))}
+    members: dict[int, list[str]] = {}
+    for name in quantized:
+        members.setdefault(numbers[leaders[name]], []).append(name)
+    formats = {group: _format(work, names) for group, names in members.items()}
+    tensors = {
+        name: TensorPlan(formats[numbers[leaders[name]]], numbers[leaders[name]], _bounds(work, name), _method(work, name)) for name in quantized
+    }
+    return tensors, {group: tuple(_roots(work, nodes, names)) for group, names in members.items()}
+
+
+def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dict[str, str]:
+    """Union-find forest over the quantized tensors: operators that only move values join input and output."""
+    parent = {name: name for name in quantized}
+    for node in work.graph.nodes:
+        row = spec(node)
+        if nodes[node.name].kind is not Kind.INTEGER or row is None:
+            continue
+        joined: list[str] = []
+        if row.tie is Tie.SAME:
+            joined = [node.input(0), *node.outputs]
+        elif node.op == "Concat" and work.target.tie_concat:
+            joined = [*node.inputs, *node.outputs]
+        names = [name for name in joined if name in parent]
+        for other in names[1:]:
+            parent[_find(parent, other)] = _find(parent, names[0])
+    return parent
+
+
+def _find(parent: Mapping[str, str], name: str) -> str:
+    while parent[name] != name:
+        name = parent[name]
+    return name
+
+
+def _roots(work: Work, nodes: Mapping[str, NodePlan], names: list[str]) -> list[str]:
+    """Tensors whose values all others of the group repeat: those not written by a value-moving integer node of the group."""
+    group = set(names)
+
+    def moved(name: str) -> bool:
+        producer = work.graph.producer.get(name)
+        row = spec(producer) if producer is not None else None
+        return producer is not None and row is not None and row.tie is Tie.SAME and nodes[producer.name].kind is Kind.INTEGER and producer.input(0) in group
+
+    return [name for name in names if not moved(name)] or names[:1]
+
+
+def _rule_for(work: Work, name: str) -> tuple[Change, Change]:
+    producer = work.graph.producer.get(name)
+    return work.tensor_rules.get(name, NO_RULE), work.node_rules.get(producer.name, NO_RULE) if producer is not None else NO_RULE
+
+
+def _format(work: Work, names: list[str]) -> Format:
+    rules = [rule for name in names for rule in _rule_for(work, name)]
+    bits = next((r.bits for r in rules if r.bits is not None), 8)
+    symmetric = next((r.symmetric for r in rules if r.symmetric is not None), None)
+    base = work.target.activation
+    if bits == 16:
+        if work.target.wide is None:
+            raise fail("R009", f"{work.target.title} has no 16-bit activations", names[0], "use `keep: float` for this region")
+        base = work.target.wide
+    return base if symmetric is None else replace(base, symmetric=symmetric or base.symmetric)
+
+
+def _method(work: Work, name: str) -> str:
+    return next((r.method for r in _rule_for(work, name) if r.method is not None), "")
+
+
+def _bounds(work: Work, name: str) -> tuple[float, float] | None:
+    producer = work.graph.producer.get(name)
+    if producer is None:
+        return None
+    row = spec(producer)
+    if row is not None and row.tie is Tie.CLAMP:
+        return clamp_bounds(producer, work.graph)
+    return row.fixed if row is not None else None
+
+
+
+def weight_plans(work: Work, nodes: Mapping[str, NodePlan]) -> dict[tuple[str, int], WeightPlan]:
+    """Plans of the constants that integer, dynamic and lookup nodes read."""
+    found: dict[tuple[str, int], WeightPlan] = {}
+    for node in work.graph.nodes:
+        chosen = nodes[node.name]
+        if chosen.kind in (Kind.INTEGER, Kind.DYNAMIC):
+            for i in inputs_with(node, Role.WEIGHT):
+                if node.input(i) in work.graph.weights:
+                    found[node.name, i] = _weight_plan(work, node, i)
+        if chosen.kind is Kind.INTEGER and chosen.writes:
+            for i in inputs_with(node, Role.DATA):
+                if node.input(i) in work.graph.weights:
+                    found[node.name, i] = WeightPlan(work.target.activation)
+        if chosen.kind is Kind.LOOKUP:
+            found[node.name, 0] = WeightPlan(work.target.weight, 0)
+    return found
+
+
+def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
+    rule = work.node_rules.get(node.name, NO_RULE)
+    rank = len(work.graph.weights[node.input(index)].shape)
+    per_channel = rule.granularity == "per-channel" if rule.granularity else work.target.per_channel
+    format_ = replace(work.target.weight, bits=7) if work.recipe.reduce_range else work.target.weight
+    return WeightPlan(format_, weight_axis(node, rank) if per_channel else None)
+
+
+def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> frozenset[str]:
+    """Float weighted nodes that the runtime would quantize at load, because both their input and output are quantized."""
+    if not work.target.float_anchor:
+        return frozenset()
+    found = set()
+    for node in work.graph.nodes:
+        row = spec(node)
+        if row is None or not row.weighted or nodes[node.name].kind is not Kind.FLOAT or node.input(1) not in work.graph.weights:
+            continue
+        integer_in = node.input(0) in tensors and arrives_as_integers(work.graph, node.input(0), nodes)
+        out = _after_clamp(work.graph, node)
+        if integer_in and out in tensors:
+            found.add(node.name)
+    return frozenset(found)
+
+
+def _after_clamp(graph: Graph, node: Node) -> str:
+    """The node's output, behind a Relu or Clip that the runtime would fuse into it."""
+    user = graph.sole_consumer(node.output)
+    return user.output if user is not None and user.op in ("Relu", "Clip") else node.output
+
+

@@ -1,0 +1,36 @@
+"""Recipes: YAML to frozen types with all mistakes at once, their JSON Schema, and the meaning of their rules for a model."""
+
+from .check import chosen_algorithms
+from .dump import dump
+from .load import Loaded, load_recipe, parse_recipe, preset, read_recipe
+from .override import override
+from .rules import Resolved, resolve_rules
+from .schema import schema
+from .starting import starting_recipe
+from .tree import Source
+from .types import Calibration, Change, Evaluation, Gates, Match, Recipe, Rule
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "Calibration",
+    "Change",
+    "Evaluation",
+    "Gates",
+    "Loaded",
+    "Match",
+    "Recipe",
+    "Resolved",
+    "Rule",
+    "Source",
+    "Vocabulary",
+    "chosen_algorithms",
+    "dump",
+    "load_recipe",
+    "override",
+    "parse_recipe",
+    "preset",
+    "read_recipe",
+    "resolve_rules",
+    "schema",
+    "starting_recipe",
+]

@@ -1,0 +1,165 @@
+"""The run record: everything a run decided, proved and measured; the one source of every report."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..evaluate.model import GateResult, Measurements, Number, Value
+from ..verify.model import Readback, SessionProof
+
+SCHEMA_VERSION = 1
+
+
+class Problem(Value):
+    """A diagnostic, as the report shows it."""
+
+    code: str
+    severity: Literal["error", "warning", "note"]
+    message: str
+    where: str | None = None
+    hint: str | None = None
+
+
+class ModelInfo(Value):
+    """The input model."""
+
+    path: str
+    sha256: str
+    opset: int
+    nodes: int
+    parameters: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+class RewriteInfo(Value):
+    """One canonicalization rule and what it did."""
+
+    rule: str
+    lines: tuple[str, ...]
+
+
+class NodeInfo(Value):
+    """What the plan made of a node.
+
+    Attributes:
+        reason: for float nodes, why; reason_code: its code for `qconvert explain`.
+        float_us, us: predicted time in float and in the chosen form, None without a cost model.
+    """
+
+    name: str
+    op: str
+    kind: str
+    reason_code: str = ""
+    reason: str = ""
+    macs: int = 0
+    float_us: Number | None = None
+    us: Number | None = None
+
+
+class TensorInfo(Value):
+    """A quantized activation."""
+
+    name: str
+    format: str
+    group: int
+    scale: Number | None = None
+    zero_point: int | None = None
+    low: Number | None = None
+    high: Number | None = None
+
+
+class PlanInfo(Value):
+    """The plan, with what it predicts.
+
+    Attributes:
+        integer_share: share of the multiply-accumulates in integer kernels, 0..1.
+        speedup: predicted FP32 time / predicted time, None without a cost model.
+    """
+
+    target: str
+    format: str
+    nodes: tuple[NodeInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+    macs: int
+    integer_share: Number
+    float_bytes: int
+    bytes: int
+    speedup: Number | None = None
+    cost_source: str = ""
+
+
+class DataInfo(Value):
+    """The dataset as it was used."""
+
+    folder: str
+    calibration_samples: int
+    calibration_digest: str
+    evaluation_samples: int
+    evaluated_on: str
+
+
+class CalibrationInfo(Value):
+    """The calibration pass."""
+
+    samples: int
+    tensors: int
+    method: str
+
+
+class AlgorithmStep(Value):
+    """One step of the accuracy algorithms, with its effect on held-out calibration samples.
+
+    Attributes:
+        before_db, after_db: output SQNR; kept: whether the step's change is in the result.
+    """
+
+    name: str
+    kept: bool
+    before_db: Number
+    after_db: Number
+    seconds: Number
+    detail: str = ""
+
+
+class StageTime(Value):
+    """Time of one stage."""
+
+    name: str
+    seconds: Number
+    cpu_seconds: Number
+
+
+class OutputInfo(Value):
+    """A file that was written."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class RunRecord(Value):
+    """Everything about one run; `schema_version` changes whenever a field changes its meaning or goes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool_version: str
+    status: Literal["done", "gates failed"]
+    target: str
+    model: ModelInfo
+    recipe: dict[str, Any]
+    rewrites: tuple[RewriteInfo, ...] = ()
+    plan: PlanInfo
+    data: DataInfo | None = None
+    calibration: CalibrationInfo | None = None
+    algorithms: tuple[AlgorithmStep, ...] = ()
+    proofs: tuple[SessionProof, ...] = ()
+    readback: Readback | None = None
+    forecast: str | None = None
+    measurements: Measurements = Measurements()
+    gates: tuple[GateResult, ...] = ()
+    diagnostics: tuple[Problem, ...] = ()
+    outputs: tuple[OutputInfo, ...] = ()
+    try_with: str = ""
+    stages: tuple[StageTime, ...] = ()
+    versions: dict[str, str] = {}
+    host: str = ""

@@ -1,0 +1,176 @@
+"""The report for a terminal: tables that read well in colour, without colour, and in a log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from math import isinf
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ..evaluate.model import Interval, Measurements, Metric
+from .message import message_text
+from .record import NodeInfo, PlanInfo, RunRecord
+
+_SHOWN = 8  # rows of long lists; the JSON report has them all
+
+
+def render(record: RunRecord) -> RenderableType:
+    """The whole report of a conversion."""
+    return Group(*_parts(record))
+
+
+def _parts(record: RunRecord) -> Iterator[RenderableType]:
+    yield verdict(record)
+    yield measurements_table(record.measurements)
+    yield plan_table(record.plan)
+    if record.readback is not None:
+        yield _runs_as(record)
+    if record.forecast:
+        yield Text(record.forecast)
+    if record.algorithms:
+        yield _algorithms(record)
+    if record.measurements.layers:
+        yield _layers(record)
+    if record.gates:
+        yield _gates(record)
+    yield from (message_text(p.code, p.severity, p.message, p.where, p.hint) for p in record.diagnostics)
+    yield _outputs(record)
+    if record.try_with and record.outputs:
+        yield Text(f"deploy with: {record.try_with.format(model=record.outputs[0].path)}")
+
+
+def verdict(record: RunRecord) -> Text:
+    """One line with the figures that matter."""
+    measured, parts = record.measurements, []
+    for metric in measured.metrics[:1]:
+        parts.append(f"{metric.name} {number(metric.float_value)} -> {number(metric.value)}")
+    if measured.fidelity:
+        parts.append(f"{decibel(measured.fidelity.sqnr_db)}")
+    if measured.size:
+        parts.append(f"{measured.size.ratio:.2f}x smaller")
+    if measured.latency:
+        parts.append(f"{measured.latency.ratio:.2f}x FP32 speed")
+    good = record.status == "done"
+    head = Text(f"{record.target}: {record.status}", style="bold green" if good else "bold red")
+    return head.append("  " + "  ".join(parts), style="default")
+
+
+def measurements_table(measured: Measurements) -> Table:
+    """Accuracy, size and latency, FP32 beside the result."""
+    table = Table("", "FP32", "result", "", title="accuracy, size, latency", title_justify="left", title_style="bold")
+    for metric in measured.metrics:
+        table.add_row(escape(metric.name), number(metric.float_value), number(metric.value), _drop(metric))
+    if measured.fidelity:
+        fidelity = measured.fidelity
+        table.add_row("output SQNR", "", decibel(fidelity.sqnr_db), f"{fidelity.samples} {fidelity.part} samples")
+        table.add_row("output cosine", "", f"{fidelity.cosine:.5f}", "")
+        if fidelity.agreement is not None:
+            table.add_row("same top-1", "", f"{fidelity.agreement:.1%}", _interval(fidelity.agreement_interval, "{:.1%}"))
+    if measured.size:
+        table.add_row("size", size(measured.size.float_bytes), size(measured.size.bytes), f"{measured.size.ratio:.2f}x smaller")
+    if measured.latency:
+        latency = measured.latency
+        quartiles = f"quartiles {latency.ratio_quartiles[0]:.2f} to {latency.ratio_quartiles[1]:.2f}"
+        table.add_row("latency, median", f"{latency.float_ms:.3f} ms", f"{latency.ms:.3f} ms", f"{latency.ratio:.2f}x ({quartiles})")
+        table.add_row("latency, p95", f"{latency.float_p95_ms:.3f} ms", f"{latency.p95_ms:.3f} ms", f"{latency.threads} thread(s), {latency.clock} time")
+        if not latency.on_target:
+            table.add_row("", "", "", f"on {escape(latency.host)}, not the target")
+    return table
+
+
+def plan_table(plan: PlanInfo) -> Table:
+    """How many nodes became what, and why the float ones did."""
+    table = Table("nodes", "become", "MACs", "why", title="plan", title_justify="left", title_style="bold")
+    groups: Counter[tuple[str, str, str]] = Counter()
+    macs: Counter[tuple[str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str], NodeInfo] = {}
+    for node in plan.nodes:
+        key = (node.kind, node.reason_code, node.op if node.reason_code in ("P001", "P003") else "")
+        groups[key] += 1
+        macs[key] += node.macs
+        examples.setdefault(key, node)
+    for key, count in sorted(groups.items(), key=lambda item: (-macs[item[0]], -item[1])):
+        share = f"{macs[key] / plan.macs:.1%}" if plan.macs and macs[key] else ""
+        table.add_row(str(count), key[0], share, escape(_why(examples[key], count)))
+    expected = [f"{plan.integer_share:.1%} of the MACs in integer kernels", f"weights {size(plan.float_bytes)} -> {size(plan.bytes)}"]
+    if plan.speedup is not None:
+        expected.append(f"predicted {plan.speedup:.2f}x FP32 speed")
+    table.caption, table.caption_justify = "; ".join(expected), "left"
+    return table
+
+
+def _why(node: NodeInfo, count: int) -> str:
+    if not node.reason:
+        return ""
+    return f"{node.reason} [{node.reason_code}]" + (f", first `{node.name}`" if count > 1 else f", `{node.name}`")
+
+
+def _runs_as(record: RunRecord) -> Table:
+    table = Table("kernel", "nodes", title="what the runtime executes", title_justify="left", title_style="bold")
+    readback = record.readback
+    if readback is None:
+        return table
+    for kernel, count in sorted(readback.kernels.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]:
+        table.add_row(escape(kernel), str(count))
+    table.caption_justify = "left"
+    table.caption = f"{readback.integer_macs:.1%} of the MACs in integer kernels, {readback.conversions} conversions left, {len(readback.islands)} float islands"
+    return table
+
+
+def _algorithms(record: RunRecord) -> Table:
+    table = Table("algorithm", "before", "after", "kept", "seconds", "", title="accuracy algorithms, on held-out calibration samples", title_justify="left", title_style="bold")
+    for step in record.algorithms:
+        table.add_row(step.name, decibel(step.before_db), decibel(step.after_db), "yes" if step.kept else "no", f"{step.seconds:.1f}", escape(step.detail))
+    return table
+
+
+def _layers(record: RunRecord) -> Table:
+    table = Table("tensor", "by", "SQNR", title="tensors furthest from FP32", title_justify="left", title_style="bold")
+    for layer in sorted(record.measurements.layers, key=lambda item: item.sqnr_db)[:_SHOWN]:
+        table.add_row(escape(layer.tensor), escape(layer.op), decibel(layer.sqnr_db))
+    return table
+
+
+def _gates(record: RunRecord) -> Table:
+    table = Table("gate", "", "", title="gates", title_justify="left", title_style="bold")
+    for gate in record.gates:
+        table.add_row(gate.name, Text("passed", "green") if gate.passed else Text("FAILED", "bold red"), escape(gate.text))
+    return table
+
+
+def _outputs(record: RunRecord) -> Text:
+    seconds = sum(stage.seconds for stage in record.stages)
+    files = ", ".join(f"{o.path} ({size(o.bytes)})" for o in record.outputs)
+    return Text(f"wrote {files} in {seconds:.1f} s")
+
+
+def _drop(metric: Metric) -> str:
+    return f"drop {number(metric.drop)} {_interval(metric.interval, '{:+.4g}')} on {metric.samples} samples".replace("  ", " ")
+
+
+def _interval(interval: Interval | None, form: str) -> str:
+    return "" if interval is None else f"(95 %: {form.format(interval.low)} to {form.format(interval.high)})"
+
+
+def number(value: float) -> str:
+    """A metric's value in four digits."""
+    return f"{value:.4g}"
+
+
+def decibel(value: float) -> str:
+    """An SQNR; infinite means equal."""
+    return "exact" if isinf(value) and value > 0 else f"{value:.1f} dB"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that reads best."""
+    value, unit = float(count), "B"
+    for bigger in ("KiB", "MiB", "GiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, bigger
+    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"

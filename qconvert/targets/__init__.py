@@ -1,0 +1,10 @@
+"""The targets: one file each, all of them data."""
+
+from .arm_neon import ARM_NEON
+from .model import Cost, CostModel, Format, Kernel, Limit, Session, Target
+from .tensorrt import TENSORRT
+from .x86_vnni import X86_VNNI
+
+TARGETS: dict[str, Target] = {target.name: target for target in (X86_VNNI, ARM_NEON, TENSORRT)}
+
+__all__ = ["TARGETS", "Cost", "CostModel", "Format", "Kernel", "Limit", "Session", "Target"]

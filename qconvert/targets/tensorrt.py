@@ -1,0 +1,34 @@
+"""TensorRT with explicit quantization (Q/DQ), TensorRT 10 and 11.
+
+Source: TensorRT developer guide, "Explicit Quantization" and "Q/DQ Layer-Placement Recommendations"; onnx-tensorrt
+`docs/operators.md`; the shape exclusions are those of NVIDIA ModelOpt 0.46.
+"""
+
+from __future__ import annotations
+
+from .model import Format, Kernel, Limit, Session, Target
+
+_WEIGHT = Limit("weight-constant")
+
+KERNELS: tuple[Kernel, ...] = (
+    Kernel("Conv", "raw", (_WEIGHT, Limit("rank", (4, 5)), Limit("tensor-core-conv", 16)), "guide: quantize all inputs of weighted layers, not their outputs"),
+    Kernel("ConvTranspose", "raw", (_WEIGHT, Limit("rank", (4, 5)), Limit("tensor-core-conv", 16)), "guide: quantize all inputs of weighted layers"),
+    Kernel("Gemm", "raw", (_WEIGHT, Limit("attribute", "transA=0"), Limit("tensor-core-matmul", 16)), "guide; GEMV and tiny products are left out by ModelOpt"),
+    Kernel("MatMul", "raw", (Limit("not-attention"), _WEIGHT, Limit("weight-rank", 2), Limit("tensor-core-matmul", 16)), "guide; products of two activations stay in the fused FP16 attention kernel"),
+)  # fmt: skip
+
+TENSORRT = Target(
+    name="tensorrt",
+    title="TensorRT (explicit Q/DQ)",
+    activation=Format("int8", symmetric=True),
+    weight=Format("int8", symmetric=True, narrow=True),
+    kernels=KERNELS,
+    sessions=(Session("optimizations off, Q/DQ kept", optimize=False, config=(("session.disable_quant_qdq", "1"),), deployed=True),),
+    checks=("tensorrt",),
+    bias="float",
+    residual_skip=True,
+    deployed_here=False,
+    precisions=("float32", "float16"),
+    try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",
+    source="symmetric int8 only, zero points 0, float bias, Q/DQ on every input of weighted layers and on the skip input of a residual Add",
+)
