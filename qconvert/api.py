@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .pipeline import Event, make_request, silent
-from .pipeline import convert as _convert
+from .pipeline.convert import convert as _convert
+from .pipeline.events import Event, silent
+from .pipeline.request import make_request
 from .recipe import Recipe
 from .report import RunRecord
 

@@ -156,6 +156,7 @@ CODES: dict[str, Code] = {
     "C212": Code("BatchNormalization not folded", "A BatchNormalization behind an integer layer stays a float node; fold it before quantizing."),
     # --- bugs -------------------------------------------------------------------------------------------------------
     "X001": Code("internal error", "qconvert did something it should not. Please report it with the log file that the message names."),
+    "X002": Code("stopped", "The run was interrupted (Ctrl-C, exit code 130) or terminated (SIGTERM, exit code 143). Partial files were removed; an older output is as it was."),
 }  # fmt: skip
 
 

@@ -35,7 +35,10 @@ def has_vnni() -> bool:
 
 
 EVERYWHERE = Recipe(
-    placement="everywhere", mode="static", reduce_range=not has_vnni(), calibration={"method": "min-max", "weights": "min-max"}
+    placement="everywhere",
+    mode="static",
+    reduce_range=not has_vnni(),
+    calibration={"method": "min-max", "weights": "min-max"},
 )
 
 
@@ -56,7 +59,9 @@ def feeds_of(graph: Graph, count: int = 3, seed: int = 0) -> list[Feed]:
     rng = np.random.default_rng(seed)
     return [
         {
-            name: (rng.standard_normal([int(d) for d in graph.type_of(name).shape or ()]) * (n + 1) + 0.3 * n).astype(np.float32)
+            name: (rng.standard_normal([int(d) for d in graph.type_of(name).shape or ()]) * (n + 1) + 0.3 * n).astype(
+                np.float32
+            )
             for n, name in enumerate(graph.feeds)
         }
         for _ in range(count)
@@ -77,7 +82,12 @@ class Quantized:
 
 
 def planned(
-    graph: Graph, target: Target = X86, recipe: Recipe = EVERYWHERE, nodes: Mapping[str, Any] | None = None, tensors: Mapping[str, Any] | None = None
+    graph: Graph,
+    target: Target = X86,
+    recipe: Recipe = EVERYWHERE,
+    *,
+    nodes: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Any] | None = None,
 ) -> Plan:
     """The plan of a model; rules are given as `{"name": {"keep": "float"}}`."""
     rules = [{name: Change(**changes) for name, changes in (given or {}).items()} for given in (nodes, tensors)]
@@ -85,17 +95,31 @@ def planned(
 
 
 def quantized(
-    graph: Graph, feeds: Sequence[Feed], target: Target = X86, recipe: Recipe = EVERYWHERE, nodes: Mapping[str, Any] | None = None, tensors: Mapping[str, Any] | None = None
+    graph: Graph,
+    feeds: Sequence[Feed],
+    target: Target = X86,
+    recipe: Recipe = EVERYWHERE,
+    *,
+    nodes: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Any] | None = None,
 ) -> Quantized:
     """Plan a model and calibrate it on the given inputs."""
-    made = planned(graph, target, recipe, nodes, tensors)
+    made = planned(graph, target, recipe, nodes=nodes, tensors=tensors)
     sketchers = {name: Sketcher() for name in made.taps}
-    collect(graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], {name: (s,) for name, s in sketchers.items()})
+    collect(
+        graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], {name: (s,) for name, s in sketchers.items()}
+    )
     activations = activation_params(made, {name: s.result() for name, s in sketchers.items()}, recipe.calibration)
     return Quantized(graph, made, activations, weight_params(graph, made, activations, recipe.calibration))
 
 
-def run(graph: Graph, feeds: Sequence[Feed], optimize: bool = True, config: tuple[tuple[str, str], ...] = (), saved: Path | None = None) -> list[dict[str, Array]]:
+def run(
+    graph: Graph,
+    feeds: Sequence[Feed],
+    optimize: bool = True,
+    config: tuple[tuple[str, str], ...] = (),
+    saved: Path | None = None,
+) -> list[dict[str, Array]]:
     """Outputs of a graph for each input."""
     with opened(graph, Options(optimize=optimize, config=config, optimized_path=saved)) as session:
         return [session.run(feed) for feed in feeds]

@@ -17,7 +17,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from quantize_support import EVERYWHERE, X86, Quantized, float_nodes, on_onnxruntime, ops, optimized, planned, quantized, run
+from quantize_support import (
+    EVERYWHERE,
+    X86,
+    Quantized,
+    float_nodes,
+    on_onnxruntime,
+    ops,
+    optimized,
+    planned,
+    quantized,
+    run,
+)
 
 from qconvert.emit.qoperator import BUILDERS
 from qconvert.graph import Array, Graph, Node, TensorType, infer_types, weight
@@ -55,7 +66,16 @@ class Case:
         types = {n: TensorType("float32", tuple(shape)) for n, shape in fed.items()}
         types |= {name: TensorType("float32") for name in outputs}
         weights = {n: weight(c) for n, c in constants.items() if n not in fed}
-        return infer_types(Graph((Node(self.op, self.names, outputs, dict(self.attributes), "node"),), tuple(fed), outputs, weights, types, {"": self.opset}))
+        return infer_types(
+            Graph(
+                (Node(self.op, self.names, outputs, dict(self.attributes), "node"),),
+                tuple(fed),
+                outputs,
+                weights,
+                types,
+                {"": self.opset},
+            )
+        )
 
 
 def _c(*shape: int, scale: float = 1.0) -> Array:
@@ -87,7 +107,10 @@ _PAIR: list[Row] = [
     ("rank 2", [(33, 17), (17,)], {}),
 ]
 _UNARY: list[Row] = [("rank 4", [(1, 7, 5, 3)], {}), ("rank 2", [(3, 129)], {}), ("rank 1", [(37,)], {})]
-_REDUCE: list[Row] = [("axis", [(2, 6, 5)], {"axes": (-1,), "keepdims": 0}), ("two axes", [(1, 6, 5, 4)], {"axes": (2, 3)})]
+_REDUCE: list[Row] = [
+    ("axis", [(2, 6, 5)], {"axes": (-1,), "keepdims": 0}),
+    ("two axes", [(1, 6, 5, 4)], {"axes": (2, 3)}),
+]
 
 CASES: dict[str, list[Row]] = {
     "Conv": [
@@ -196,7 +219,10 @@ def _cases(op: str) -> list[Case]:
 def _feeds(graph: Graph, fed: tuple[str, ...]) -> list[Feed]:
     rng = np.random.default_rng(5)
     return [
-        {name: (rng.standard_normal(graph.type_of(name).shape) * (1.5 + n) + 0.4 * n).astype(np.float32) for n, name in enumerate(fed)}  # type: ignore[arg-type]
+        {
+            name: (rng.standard_normal(graph.type_of(name).shape) * (1.5 + n) + 0.4 * n).astype(np.float32)
+            for n, name in enumerate(fed)
+        }  # type: ignore[arg-type]
         for _ in range(3)
     ]
 
@@ -234,10 +260,19 @@ def _propagated(case: Case, feed: Feed, steps: Mapping[str, Array]) -> list[Arra
     A product of operands moves most where all are widened away from 0, a monotone operator where all move the same way, and
     a function of slope L by L times the step.
     """
-    values = {**{n: s for n, s in zip(case.names, case.slots, strict=True) if isinstance(s, np.ndarray) and s.dtype == np.float32}, **feed}
+    values = {
+        **{
+            n: s
+            for n, s in zip(case.names, case.slots, strict=True)
+            if isinstance(s, np.ndarray) and s.dtype == np.float32
+        },
+        **feed,
+    }
 
     def at(change: Callable[[Array, Array], Array]) -> list[Array]:
-        moved = {name: np.asarray(change(v, np.asarray(steps.get(name, 0.0))), np.float32) for name, v in values.items()}
+        moved = {
+            name: np.asarray(change(v, np.asarray(steps.get(name, 0.0))), np.float32) for name, v in values.items()
+        }
         return list(run(case.graph(open_=True), [moved], optimize=False)[0].values())
 
     here = at(lambda v, _: v)
@@ -245,7 +280,7 @@ def _propagated(case: Case, feed: Feed, steps: Mapping[str, Array]) -> list[Arra
         return [a - b for a, b in zip(at(lambda v, d: np.abs(v) + d), at(lambda v, _: np.abs(v)), strict=True)]
     if case.op in MONOTONE:
         up, down = at(lambda v, d: v + d), at(lambda v, d: v - d)
-        return [np.maximum(u - h, h - l) for u, h, l in zip(up, here, down, strict=True)]
+        return [np.maximum(u - h, h - d) for u, h, d in zip(up, here, down, strict=True)]
     step = max(float(np.max(d)) for d in steps.values())
     if case.op == "Softmax":
         return [h * (np.exp(2 * step) - 1) for h in here]
@@ -253,7 +288,10 @@ def _propagated(case: Case, feed: Feed, steps: Mapping[str, Array]) -> list[Arra
         return [np.full(h.shape, sum(float(np.max(d)) for d in steps.values())) for h in here]
     if case.op == "Div":
         least = np.abs(values[case.names[1]]).min() - np.max(steps.get(case.names[1], 0.0))
-        return [(np.max(steps.get(case.names[0], 0.0)) + np.abs(h) * np.max(steps.get(case.names[1], 0.0))) / least for h in here]
+        return [
+            (np.max(steps.get(case.names[0], 0.0)) + np.abs(h) * np.max(steps.get(case.names[1], 0.0))) / least
+            for h in here
+        ]
     return [np.full(h.shape, SLOPES[case.op] * step) for h in here]
 
 
@@ -262,7 +300,12 @@ def _bounds(case: Case, made: Quantized, feeds: list[Feed]) -> list[list[Array]]
     own = [float(made.activations[o].scale) * 0.52 if o in made.activations else 1e-5 for o in made.graph.outputs]
     reference = run(made.graph, feeds, optimize=False)
     return [
-        [1.02 * p + o + 1e-5 * np.abs(r) for p, o, r in zip(_propagated(case, feed, _half_steps(case, made, feed)), own, result.values(), strict=True)]
+        [
+            1.02 * p + o + 1e-5 * np.abs(r)
+            for p, o, r in zip(
+                _propagated(case, feed, _half_steps(case, made, feed)), own, result.values(), strict=True
+            )
+        ]
         for feed, result in zip(feeds, reference, strict=True)
     ]
 
@@ -283,7 +326,9 @@ def test_every_operator_of_the_table_has_instances() -> None:
 def test_a_claimed_operator_has_instances_that_its_limits_allow(target: Target, op: str) -> None:
     plans = [planned(case.graph(), target, EVERYWHERE) for case in _cases(op)]
     assert plans, f"{target.name} claims {op}, and the oracle has no instances of it: add some to CASES"
-    assert any(p.nodes["node"].kind is Kind.INTEGER for p in plans), "its limits exclude every instance: add one that it takes"
+    assert any(p.nodes["node"].kind is Kind.INTEGER for p in plans), (
+        "its limits exclude every instance: add one that it takes"
+    )
 
 
 @pytest.mark.parametrize(("target", "case"), CALLS)
@@ -349,7 +394,9 @@ def _assert_accurate(case: Case, made: Quantized, target: Target) -> None:
         _assert_forms_agree(case, made, feeds)
 
 
-def _assert_within(label: str, wanted: list[dict[str, Array]], got: list[dict[str, Array]], bounds: list[list[Array]]) -> None:
+def _assert_within(
+    label: str, wanted: list[dict[str, Array]], got: list[dict[str, Array]], bounds: list[list[Array]]
+) -> None:
     for expected, found, limit in zip(wanted, got, bounds, strict=True):
         for name, bound in zip(expected, limit, strict=True):
             excess = (np.abs(found[name] - expected[name]) / bound).max()

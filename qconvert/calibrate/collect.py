@@ -67,4 +67,9 @@ def check_finite(name: str, low: float, high: float) -> None:
         QConvertError: M013 naming the tensor.
     """
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise fail("M013", f"the FP32 model produces values that are not finite: {low} to {high}", f"tensor `{name}`", "check the sample and its preprocessing")
+        raise fail(
+            "M013",
+            f"the FP32 model produces values that are not finite: {low} to {high}",
+            f"tensor `{name}`",
+            "check the sample and its preprocessing",
+        )

@@ -42,7 +42,10 @@ def percentile(sketch: Sketch, format_: Format, options: MethodOptions) -> Range
         tail *= 2  # one-sided: nothing to cut at zero
     low = centres[min(np.searchsorted(reached, tail, side="right"), centres.size - 1)]
     high = centres[np.searchsorted(reached, reached[-1] - tail, side="left")]
-    return (min(float(low), 0.0) if sketch.low < 0 else sketch.low, max(float(high), 0.0) if sketch.high > 0 else sketch.high)
+    return (
+        min(float(low), 0.0) if sketch.low < 0 else sketch.low,
+        max(float(high), 0.0) if sketch.high > 0 else sketch.high,
+    )
 
 
 _GRID = 2048  # bins of the error estimate: eight a code at 8 bits

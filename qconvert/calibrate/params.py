@@ -60,13 +60,16 @@ def params_for_range(format_: Format, low: Array | float, high: Array | float, a
 
 def params_for_scale(format_: Format, scale: Array, axis: int | None = None) -> QuantParams:
     """Symmetric parameters with the given scale."""
-    return QuantParams(format_, np.asarray(scale, dtype=np.float32), np.zeros(np.shape(scale), dtype=format_.dtype), axis)
+    return QuantParams(
+        format_, np.asarray(scale, dtype=np.float32), np.zeros(np.shape(scale), dtype=format_.dtype), axis
+    )
 
 
 def quantize(values: Array, params: QuantParams) -> Array:
     """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
     scale, zero = _along(params, values.ndim)
-    codes = np.rint(values / scale) + zero
+    with np.errstate(over="ignore"):  # infinity saturates like any large value
+        codes = np.rint(values / scale) + zero
     return np.asarray(np.clip(codes, params.format.qmin, params.format.qmax).astype(params.format.dtype))
 
 

@@ -35,7 +35,9 @@ def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Cali
     return {name: by_group[tensor.group] for name, tensor in plan.tensors.items()}
 
 
-def _params(plan: Plan, members: list[str], taps: tuple[str, ...], sketch: Sketch, settings: Calibration) -> QuantParams:
+def _params(
+    plan: Plan, members: list[str], taps: tuple[str, ...], sketch: Sketch, settings: Calibration
+) -> QuantParams:
     first = plan.tensors[members[0]]
     method = next((plan.tensors[m].method for m in members if plan.tensors[m].method), settings.method)
     low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
@@ -46,7 +48,9 @@ def _params(plan: Plan, members: list[str], taps: tuple[str, ...], sketch: Sketc
     return params_for_range(first.format, low, high)
 
 
-def weight_params(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], settings: Calibration) -> dict[tuple[str, int], QuantParams]:
+def weight_params(
+    graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], settings: Calibration
+) -> dict[tuple[str, int], QuantParams]:
     """Scales of every quantized constant input, by (node name, input index)."""
     found: dict[tuple[str, int], QuantParams] = {}
     for (name, index), chosen in plan.weights.items():
@@ -70,7 +74,11 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     """
     if not chosen.format.symmetric:
         return params_for_range(chosen.format, float(array.min(initial=0.0)), float(array.max(initial=0.0)))
-    rows = array.reshape(1, -1) if chosen.axis is None else np.moveaxis(array, chosen.axis, 0).reshape(array.shape[chosen.axis], -1)
+    rows = (
+        array.reshape(1, -1)
+        if chosen.axis is None
+        else np.moveaxis(array, chosen.axis, 0).reshape(array.shape[chosen.axis], -1)
+    )
     reach = np.abs(rows).max(axis=1, initial=0.0)
     if method == "mse" and rows.size:
         reach = reach * _best_shrink(rows, reach, chosen.format)

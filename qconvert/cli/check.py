@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .console import errors_json, out, show_diagnostics
+from .console import errors_json, show_diagnostics
 from .options import Json, Model
 
 
@@ -18,7 +18,7 @@ def check(
 ) -> int:
     """Lint a quantized model, also one that another tool made, against a target's rules.
 
-    **Examples**
+    Examples:
 
     qconvert check quantized.onnx -t tensorrt
 
@@ -36,5 +36,5 @@ def check(
         print(json.dumps(errors_json(findings), ensure_ascii=False, indent=1))
     else:
         show_diagnostics(findings)
-        out().print(f"{model}: {len(errors)} errors, {len(warnings)} warnings for {target}")
+        print(f"{model}: {len(errors)} errors, {len(warnings)} warnings for {target}")
     return 6 if errors or (strict and warnings) else 0

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from ..errors import Diagnostic
 
 if TYPE_CHECKING:
-    from ..pipeline import Event
+    from rich.console import Console
+
+    from ..pipeline.events import Event
 
 _WIDE = 160  # columns where the output is no terminal: tables must not be cut in logs
 
@@ -29,7 +29,9 @@ def err() -> Console:
 
 
 def _console(stream: Any) -> Console:
-    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=not stream.isatty())
+    from rich.console import Console
+
+    return Console(file=stream, emoji=False, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=not stream.isatty())
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:

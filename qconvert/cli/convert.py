@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .console import err, out, progress, show_diagnostics
+from .console import out, progress, show_diagnostics
 from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides
 
 
@@ -29,14 +30,14 @@ def convert(  # noqa: PLR0917
 ) -> int:
     """Convert an FP32 model: calibrate, rewrite, prove, and report accuracy, size and latency.
 
-    **Examples**
+    Examples:
 
     qconvert convert model.onnx -t x86-vnni -d dataset/ -o out/model.int8.onnx
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --samples 64 --set calibration.method=percentile
     """
-    from ..pipeline import convert as run
-    from ..pipeline import make_request
+    from ..pipeline.convert import convert as run
+    from ..pipeline.request import make_request
     from ..report import to_json
     from ..report.terminal import render
 
@@ -52,5 +53,5 @@ def convert(  # noqa: PLR0917
         out().print(render(record))
     failed = record.status != "done"
     if failed and (quiet or as_json):
-        err().print("[bold red]gates failed[/]: " + "; ".join(gate.text for gate in record.gates if not gate.passed))
+        print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)
     return 5 if failed else 0

@@ -15,17 +15,21 @@ def explain(code: Annotated[str | None, typer.Argument(help="A code such as D004
     from difflib import get_close_matches
 
     if code is None:
-        for name, row in CODES.items():
-            out().print(f"{name}  {row.title}", markup=False)
+        for name, each in CODES.items():
+            print(f"{name}  {each.title}")
         return 0
-    row = CODES.get(code.upper())
+    name = code.upper()
+    row = CODES.get(name)
     if row is None:
-        near = get_close_matches(code.upper(), CODES, 3, 0.4)
+        near = get_close_matches(name, CODES, 3, 0.4)
         raise fail("R011", f"no such code: {code}", None, f"did you mean {' or '.join(near)}?" if near else "`qconvert explain` lists them all")
     console = out()
-    console.print(f"[bold]{code.upper()}: {row.title}[/]")
+    console.print(f"{name}: {row.title}", style="bold", markup=False)
     console.print(row.explanation, markup=False)
-    fatal = code[0].upper() not in "PC" and int(code[1:]) < 100
-    if fatal:
-        console.print(f"exit code {EXIT_CODES[code[0].upper()]}", style="dim")
+    if name[0] not in "PC" and int(name[1:]) < 100:
+        console.print(f"exit code {_exit_code(name)}", style="dim")
     return 0
+
+
+def _exit_code(name: str) -> str:
+    return "130 or 143" if name == "X002" else str(EXIT_CODES[name[0]])

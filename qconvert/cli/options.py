@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from ..errors import fail
 from ..targets import TARGETS
@@ -26,6 +25,8 @@ def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
     Raises:
         QConvertError: R011 where `--set` is not KEY=VALUE.
     """
+    import yaml
+
     changes = {key.replace("__", "."): value for key, value in given.items() if value is not None}
     for assignment in assignments or []:
         key, equals, text = assignment.partition("=")

@@ -21,24 +21,28 @@ def plan(  # noqa: PLR0917
 ) -> int:
     """Show, without data, what becomes integer, what stays float and why, and the predicted size and speed.
 
-    **Examples**
+    Examples:
 
     qconvert plan model.onnx -t x86-vnni
 
     qconvert plan model.onnx -t tensorrt --why conv1
     """
-    from ..pipeline import Stages, effective_recipe, make_plan, plan_info
-    from ..report.plan import node_table, plan_text, why_text
+    from ..pipeline.events import Stages
+    from ..pipeline.planning import make_plan
+    from ..pipeline.record import plan_info
+    from ..pipeline.request import effective_recipe
+    from ..report.plan import named_nodes, node_table, plan_text, why_text
 
     chosen, source, notes = effective_recipe(recipe, target, overrides(set_))
     stages = Stages()
     planned = make_plan(model, chosen, stages, source)
     info = plan_info(planned, chosen.format or planned.target.formats[0])
     show_diagnostics([*notes, *stages.diagnostics] if everything else notes)
-    if why is not None:
+    if as_json:
+        shown = info if why is None else info.model_copy(update={"nodes": named_nodes(info, why)})
+        print(shown.model_dump_json(indent=1))
+    elif why is not None:
         out().print(why_text(info, why))
-    elif as_json:
-        print(info.model_dump_json(indent=1))
     else:
         out().print(node_table(info) if everything else plan_text(info, planned.canonical.applied))
     return 0

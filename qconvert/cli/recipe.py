@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .console import out
 from .options import Model, TargetName
 
-app = typer.Typer(help="Validate recipes, print their JSON Schema, write a starting recipe.", no_args_is_help=True)
+app = typer.Typer(help="Validate recipes, print their JSON Schema, write a starting recipe.")
 
 
 @app.command()
@@ -22,7 +21,7 @@ def check(
     from ..pipeline.recipes import check_recipes
 
     for path, target in check_recipes(recipes, model):
-        out().print(f"{path}: fine, for {target}")
+        print(f"{path}: fine, for {target}")
     return 0
 
 
@@ -31,7 +30,7 @@ def schema() -> int:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
-    from ..pipeline import vocabulary
+    from ..pipeline.words import vocabulary
     from ..recipe import schema as make_schema
 
     print(json.dumps(make_schema(vocabulary()), indent=2))
@@ -52,5 +51,5 @@ def init(
         print(text, end="")
     else:
         write_new(output, text)
-        out().print(f"wrote {output}")
+        print(f"wrote {output}")
     return 0

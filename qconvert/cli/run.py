@@ -9,65 +9,105 @@ import signal
 import sys
 import tempfile
 import traceback
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-import click
+import typer
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Diagnostic, QConvertError
+from ..pipeline.staging import NO_SPACE
+from .streams import forgiving_streams
+
+_USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException: of click, or of the copy that newer typers bring
+_SIGNALS = {signal.SIGINT: ("interrupted", EXIT_INTERRUPTED), signal.SIGTERM: ("terminated", EXIT_TERMINATED)}
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that partial files are removed on the way out."""
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM, as an exception, so that partial files are removed on the way out."""
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code of the process."""
-    from .app import app
+    with forgiving_streams(), _signals():
+        try:
+            return _run(list(arguments))
+        except QConvertError as error:  # standard output cannot take the JSON document
+            _show(error.diagnostics, False)
+            return error.exit_code
 
-    signal.signal(signal.SIGTERM, _terminate)
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
     try:
-        return app(arguments, standalone_mode=False) or 0
+        return _invoke(arguments)
     except QConvertError as error:
-        _show(error.diagnostics, "--json" in arguments)
+        _show(error.diagnostics, as_json)
         return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _plain("interrupted: nothing was written")
-        return EXIT_INTERRUPTED
-    except _Terminated:
-        _plain("terminated: nothing was written")
-        return EXIT_TERMINATED
-    except click.exceptions.Exit as leave:
-        return int(leave.exit_code)
-    except click.ClickException as error:
-        _show((_usage(error),), "--json" in arguments)
+    except (_Stopped, KeyboardInterrupt) as stop:
+        word, code = _SIGNALS[stop.args[0] if isinstance(stop, _Stopped) else signal.SIGINT]
+        _show((Diagnostic("X002", f"{word}: nothing half-written is left"),), as_json)
+        return code
+    except _USAGE as error:
+        _show((_usage(error),), as_json)
         return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        full = error.errno in NO_SPACE
+        _show((Diagnostic("O002", f"no space left: {error.strerror}", error.filename, "free some space; `TMPDIR` says where temporary files go") if full else _bug(error, arguments),), as_json)
+        return 7 if full else 1
     except Exception as error:  # the last line of defence: whatever gets here is a bug in qconvert
-        _show((_bug(error, arguments),), "--json" in arguments)
+        _show((_bug(error, arguments),), as_json)
         return 1
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _invoke(arguments: list[str]) -> int:
+    from .app import app
+
+    code = app(arguments or ["--help"], prog_name="qconvert", standalone_mode=False) or 0
+    sys.stdout.flush()
+    return int(code)
 
 
-def _usage(error: click.ClickException) -> Diagnostic:
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the first signal into an exception; those that follow must not disturb the cleaning up."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _usage(error: Exception) -> Diagnostic:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "qconvert"
-    return Diagnostic("R011", error.format_message().rstrip("."), None, f"`{command} --help` shows the options")
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    return Diagnostic("R011", text.strip().rstrip("."), None, f"`{command} --help` shows the options")
 
 
 def _bug(error: Exception, arguments: list[str]) -> Diagnostic:
     text = f"qconvert {__version__}, Python {platform.python_version()}, {platform.platform()}\narguments: {arguments}\n\n"
-    handle, name = tempfile.mkstemp(prefix="qconvert-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text + "".join(traceback.format_exception(error)))
-    return Diagnostic("X001", f"internal error: {type(error).__name__}: {error}", None, f"please report it with {Path(name)}")
+    return Diagnostic("X001", f"internal error: {type(error).__name__}: {error}", None, f"please report it with {_log(text + ''.join(traceback.format_exception(error)))}")
+
+
+def _log(text: str) -> str:
+    """Keep a log of a bug; where even that is impossible, show it instead."""
+    with suppress(OSError):
+        handle, name = tempfile.mkstemp(prefix="qconvert-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        return name
+    print(text, file=sys.stderr)
+    return "the lines above"
 
 
 def _show(diagnostics: tuple[Diagnostic, ...], as_json: bool) -> None:
@@ -75,8 +115,4 @@ def _show(diagnostics: tuple[Diagnostic, ...], as_json: bool) -> None:
 
     show_diagnostics(diagnostics)
     if as_json:
-        print(json.dumps(errors_json(diagnostics), ensure_ascii=False))
-
-
-def _plain(text: str) -> None:
-    print(text, file=sys.stderr)
+        print(json.dumps(errors_json(diagnostics), ensure_ascii=False), flush=True)

@@ -24,7 +24,14 @@ def dynamic_product(
     source = node.input(0)
     if source not in shared:
         shared[source] = tuple(edit.fresh(f"{source}/{part}") for part in ("q", "scale", "zero_point"))
-        nodes.append(Node("DynamicQuantizeLinear", (source,), shared[source], name=edit.fresh_node(f"{source}/DynamicQuantizeLinear")))
+        nodes.append(
+            Node(
+                "DynamicQuantizeLinear",
+                (source,),
+                shared[source],
+                name=edit.fresh_node(f"{source}/DynamicQuantizeLinear"),
+            )
+        )
     codes, scale, zero = shared[source]
     name = node.input(1)
     transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
@@ -34,7 +41,12 @@ def dynamic_product(
     product, as_float, both = (edit.fresh(f"{node.output}/{part}") for part in ("int32", "float", "scale"))
     result = edit.fresh(f"{node.output}/product") if biased else node.output
     nodes += [
-        Node("MatMulInteger", (codes, weight, zero, weight_zero), (product,), name=edit.fresh_node(f"{node.name}/MatMulInteger")),
+        Node(
+            "MatMulInteger",
+            (codes, weight, zero, weight_zero),
+            (product,),
+            name=edit.fresh_node(f"{node.name}/MatMulInteger"),
+        ),
         Node("Cast", (product,), (as_float,), {"to": 1}, edit.fresh_node(f"{node.name}/Cast")),
         Node("Mul", (scale, weight_scale), (both,), name=edit.fresh_node(f"{node.name}/scale")),
         Node("Mul", (as_float, both), (result,), name=edit.fresh_node(f"{node.name}/rescale")),

@@ -32,7 +32,11 @@ class QdqWriter:
     """One emission: the edit under way, and the conversions made so far."""
 
     def __init__(
-        self, graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams]
+        self,
+        graph: Graph,
+        plan: Plan,
+        activations: Mapping[str, QuantParams],
+        weights: Mapping[tuple[str, int], QuantParams],
     ) -> None:
         self.graph, self.plan, self.activations, self.weights = graph, plan, activations, weights
         self.edit = Edit(graph)
@@ -110,7 +114,9 @@ class QdqWriter:
 
     def clamp_of(self, node: Node) -> Node | None:
         """The clamp that vanishes into the node's output range."""
-        return next((n for n in self.graph.consumers_of(node.output) if self.plan.nodes[n.name].host == node.name), None)
+        return next(
+            (n for n in self.graph.consumers_of(node.output) if self.plan.nodes[n.name].host == node.name), None
+        )
 
     def vanishes(self, clamp: Node) -> bool:
         """Whether the codes saturate where the clamp does; symmetric codes or a shared scale may reach further."""
@@ -142,7 +148,9 @@ class QdqWriter:
     def quantize(self, source: str, name: str) -> Node:
         """QuantizeLinear from a float value to the integer form of an activation."""
         inputs = (source, *self.constants.scale(self.activations[name], name))
-        return Node("QuantizeLinear", inputs, (self.codes_name(name),), name=self.edit.fresh_node(f"{name}/QuantizeLinear"))
+        return Node(
+            "QuantizeLinear", inputs, (self.codes_name(name),), name=self.edit.fresh_node(f"{name}/QuantizeLinear")
+        )
 
     def dequantize(self, name: str, result: str) -> Node:
         """DequantizeLinear from the integer form of an activation."""

@@ -91,7 +91,11 @@ class Site:
 
     def operands(self) -> tuple[str, ...]:
         """All data and weight inputs, each with scale and zero point."""
-        wanted = [i for i in range(len(self.node.inputs)) if i in self.plan.reads or (self.node.name, i) in self.writer.weights]
+        wanted = [
+            i
+            for i in range(len(self.node.inputs))
+            if i in self.plan.reads or (self.node.name, i) in self.writer.weights
+        ]
         return tuple(part for i in wanted for part in self.operand(i))
 
     def bias(self) -> tuple[str, ...] | None:
@@ -196,7 +200,10 @@ def _pad(site: Site) -> Node | None:
 
 
 def _resize(site: Site) -> Node | None:
-    fine = site.node.attr("mode", "nearest") == "nearest" and site.node.attr("coordinate_transformation_mode") != "tf_crop_and_resize"
+    fine = (
+        site.node.attr("mode", "nearest") == "nearest"
+        and site.node.attr("coordinate_transformation_mode") != "tf_crop_and_resize"
+    )
     return _moved(site) if fine else None
 
 

@@ -35,5 +35,9 @@ ANCHOR_BITS = 16
 
 def anchor_scale(weight: Array, axis: int | None) -> Array:
     """float32 scales [C] of a weight that is only carried in 16 bits: near-float precision."""
-    reach = np.abs(weight).max() if axis is None else np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
+    reach = (
+        np.abs(weight).max()
+        if axis is None
+        else np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
+    )
     return np.asarray(np.maximum(reach / 32767, np.finfo(np.float32).tiny), dtype=np.float32)

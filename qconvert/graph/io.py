@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,12 @@ def serialize(graph: Graph) -> bytes:
 
 
 def to_proto(graph: Graph) -> onnx.ModelProto:
-    """The model as an `onnx.ModelProto` with its weights inside."""
-    proto: onnx.ModelProto = ir.serde.serialize_model(to_model(graph))
+    """The model as an `onnx.ModelProto` with its weights inside, wherever they lie now."""
+    model = to_model(graph)
+    for value in (v for body in model.graphs() for v in body.initializers.values()):
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
+    proto: onnx.ModelProto = ir.serde.serialize_model(model)
     return proto
 
 
@@ -99,13 +103,15 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise fail("M002", f"not a readable ONNX protobuf ({len(content)} bytes)", path, "is it complete, and an .onnx file?") from error
     if not proto.opset_import or not (proto.graph.node or proto.graph.output):
         raise fail("M002", f"no graph in this file ({len(content)} bytes)", path, "is it complete, and an .onnx file?")
+    if not proto.graph.output:
+        raise fail("M005", "the graph has no outputs", path, "re-export the model with at least one output")
     return proto
 
 
 def _check_external(path: Path, proto: onnx.ModelProto) -> None:
     """Refuse external data that is missing, too short or outside of the model's folder."""
     root = path.parent.resolve()
-    for tensor in proto.graph.initializer:
+    for tensor in _tensors(proto.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         info = {entry.key: entry.value for entry in tensor.external_data}
@@ -115,9 +121,23 @@ def _check_external(path: Path, proto: onnx.ModelProto) -> None:
             raise fail("M004", f"weight `{tensor.name}` asks for `{location}`, outside of the model's folder", path, "re-save the model with its data beside it")
         if not file.is_file():
             raise fail("M003", f"weight `{tensor.name}` is in `{location}`, which does not exist", path, f"copy `{location}` into {path.parent}")
-        wanted = int(info.get("offset", "0") or 0) + int(info.get("length", "0") or 0)
+        numbers = [info.get(key) or "0" for key in ("offset", "length")]
+        if not all(number.isdecimal() for number in numbers):
+            raise fail("M002", f"weight `{tensor.name}` has no proper place in `{location}`: {' and '.join(numbers)}", path, "re-export the model")
+        wanted = sum(map(int, numbers))
         if file.stat().st_size < wanted:
             raise fail("M003", f"`{location}` has {file.stat().st_size} bytes, weight `{tensor.name}` ends at {wanted}", path, "copy the file again")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a graph: weights, attributes, and those of bodies and sparse weights."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for attribute in (a for node in graph.node for a in node.attribute):
+        yield from (t for t in (attribute.t, *attribute.tensors) if t.data_type)
+        for body in (attribute.g, *attribute.graphs):
+            yield from _tensors(body)
 
 
 def _check(path: Path, proto: onnx.ModelProto) -> None:
@@ -127,15 +147,17 @@ def _check(path: Path, proto: onnx.ModelProto) -> None:
         else:
             onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        text = str(error)
+        text = " ".join(str(error).partition("==>")[0].split())
         # Operators of other domains have no schema; whether the runtime knows them is asked later, with a better message.
         if "No Op registered" in text or "No opset import for domain" in text:
             return
-        raise fail("M005", f"the ONNX checker refuses the model: {_first_line(error)}", path) from error
+        if text.startswith("Field 'shape' of 'type' is required"):
+            raise fail("M010", "an input or output has no shape, not even a rank", path, "re-export the model with shapes; dimensions may be symbolic") from error
+        raise fail("M005", f"the ONNX checker refuses the model: {text[:400]}", path) from error
 
 
 def _has_external(proto: onnx.ModelProto) -> bool:
-    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(proto.graph))
 
 
 def _first_line(error: BaseException) -> str:

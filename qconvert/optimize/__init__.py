@@ -1,5 +1,13 @@
 """Accuracy algorithms: each one function in one file, with the statistics it needs."""
 
-from .model import ALGORITHMS, Algorithm
+from .draft import Draft, Lab, affordable, split
+from .model import Algorithm, AlgorithmStep, improve
+from .ranges import RangeChoice, choose_ranges
+from .reconstruct import Reconstruction, reconstruct
 
-__all__ = ["ALGORITHMS", "Algorithm"]
+ALGORITHMS: dict[str, Algorithm] = {
+    "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
+    "reconstruct": Algorithm("weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct),
+}
+
+__all__ = ["ALGORITHMS", "Algorithm", "AlgorithmStep", "Draft", "Lab", "affordable", "improve", "split"]

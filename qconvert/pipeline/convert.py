@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
-from ..calibrate import QuantParams, Sketcher, activation_params, collect, weight_params
+from ..calibrate import Sketch, Sketcher, collect
 from ..data import Dataset, Samples, Watch, open_dataset
-from ..emit import EMITTERS
 from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..evaluate import (
     Comparison,
@@ -34,11 +33,13 @@ from ..plan import Plan
 from ..recipe import Recipe, Source, dump
 from ..report.record import OutputInfo, RunRecord
 from ..runtime import Feed, Options, Session, opened
-from ..verify import check, prove, read_back
+from ..verify import check, findings, prove, read_back
+from .accuracy import best_draft, emitted
 from .events import Listener, Stages, silent
 from .planning import Planned, make_plan, target_of
 from .record import Result, make_record
 from .staging import Destination, destination, publish, sha256, staged
+from .words import vocabulary
 
 PROOF_SAMPLES = 8
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
@@ -78,24 +79,26 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     stages, recipe = Stages(listener), request.recipe
     inputs = (request.model,) if request.data is None else (request.model, request.data)
     place = destination(request.output, target_of(recipe).extension, inputs)
+    with staged(place.folder):
+        pass  # a folder that cannot be written to is found now, not after the calibration
     planned = make_plan(request.model, recipe, stages, request.source, None)
     dataset = _open_data(request, planned, stages)
-    _check_rewrites(planned, dataset, stages)
-    activations = _calibrate(request, planned, dataset, stages)
+    _check_rewrites(request, planned, dataset, stages)
+    sketches = _calibrate(request, planned, dataset, stages)
+    draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), stages, request.threads)
     with stages.stage("emit"):
-        weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
-        artefact = EMITTERS[recipe.format or planned.target.formats[0]](planned.graph, planned.plan, activations, weights)
-        artefact = artefact.with_(metadata={**artefact.metadata, **_provenance(request, dataset)})
+        artefact = emitted(draft, planned, recipe)
+        artefact = artefact.with_(metadata={**artefact.metadata, **_provenance(request, planned, dataset)})
     with staged(place.folder) as folder:
         path = folder / place.artefact.name
         with stages.stage("write") as progress:
             files = save(artefact, path, progress)
-        result = _prove(request, planned, path, artefact, dataset, stages)
+        result = replace(_prove(request, planned, path, artefact, dataset, stages), algorithms=steps)
         measured = _measure(request, planned, path, artefact, dataset, stages)
         share = result.readback.integer_macs if result.readback else planned.plan.prediction.integer_share
         gates, failures = judge(recipe.gates, measured, share)
         stages.note(*failures)
-        record = make_record(request.recipe, planned, dataset, activations, result, measured, gates, stages, request.model, request.data)
+        record = make_record(request.recipe, planned, dataset, draft.activations, result, measured, gates, stages, request.model, request.data)
         return _publish(record, files, place, folder)
 
 
@@ -114,7 +117,7 @@ def _open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | 
     return dataset
 
 
-def _check_rewrites(planned: Planned, dataset: Dataset | None, stages: Stages) -> None:
+def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> None:
     """Prove on calibration data that canonicalization changed nothing.
 
     Raises:
@@ -122,7 +125,7 @@ def _check_rewrites(planned: Planned, dataset: Dataset | None, stages: Stages) -
     """
     if dataset is None or not planned.canonical.applied:
         return
-    with stages.stage("check rewrites"), opened(planned.original, Options(optimize=False)) as before, opened(planned.graph, Options(optimize=False)) as after:
+    with stages.stage("check rewrites"), opened(planned.original, Options(optimize=False), where=request.model) as before, opened(planned.graph, Options(optimize=False)) as after:
         compared = Comparison()
         for sample in dataset.calibration.take(2):
             compared.add(before.run(sample.feed), after.run(sample.feed))
@@ -135,7 +138,7 @@ def _check_rewrites(planned: Planned, dataset: Dataset | None, stages: Stages) -
 # --- calibration -------------------------------------------------------------------------------------------------------
 
 
-def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Mapping[str, QuantParams]:
+def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Mapping[str, Sketch]:
     if dataset is None:
         return {}
     observers = {name: (Sketcher(),) for name in planned.plan.taps}
@@ -144,21 +147,18 @@ def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stag
         with stages.stage("calibrate") as progress:
             total = len(dataset.calibration)
             collect(planned.graph, watch(dataset.calibration), observers, request.threads, lambda done: progress(done, total))
-            sketches = {name: watching[0].result() for name, watching in observers.items()}
-            params = activation_params(planned.plan, sketches, request.recipe.calibration)
     else:
         for _ in watch(dataset.calibration.take(PROOF_SAMPLES)):
             pass
-        params = {}
     stages.note(*watch.judge())
-    return params
+    return {name: watching[0].result() for name, watching in observers.items()}
 
 
-def _provenance(request: Request, dataset: Dataset | None) -> dict[str, str]:
+def _provenance(request: Request, planned: Planned, dataset: Dataset | None) -> dict[str, str]:
     """Where the artefact comes from; no time and no path, so that equal inputs give equal bytes."""
     found = {
         "qconvert.version": __version__,
-        "qconvert.model_sha256": sha256(request.model),
+        "qconvert.model_sha256": sha256(*model_files(request.model, planned.original)),
         "qconvert.recipe_sha256": hashlib.sha256(dump(request.recipe).encode()).hexdigest(),
         "qconvert.target": request.recipe.target,
     }
@@ -178,10 +178,10 @@ def _prove(request: Request, planned: Planned, path: Path, artefact: Graph, data
     feeds = _feeds(dataset)
     with stages.stage("prove"):
         proofs, found = prove(planned.original, path, target, feeds, _floor_db(planned.plan))
-        findings = check(artefact, target)
-        _raise_errors([*found, *_as_failures(findings)])
+        lint = check(artefact, target)
+        _raise_errors([*found, *_as_failures(lint)])
         readback = read_back(path, planned.graph, planned.plan) if target.deployed_here else None
-    stages.note(*found, *(d for d in findings if d.severity is not Severity.ERROR))
+    stages.note(*found, *(d for d in lint if d.severity is not Severity.ERROR), *(findings(readback) if readback else ()))
     return Result(proofs, readback)
 
 
@@ -198,8 +198,8 @@ def _floor_db(plan: Plan) -> float:
     return float(max(0.0, 20.0 - 10.0 * np.log10(max(layers, 1))))
 
 
-def _as_failures(findings: tuple[Diagnostic, ...]) -> list[Diagnostic]:
-    return [Diagnostic("V007", f"{d.message} [{d.code}]", d.where, d.hint) for d in findings if d.severity is Severity.ERROR]
+def _as_failures(lint: tuple[Diagnostic, ...]) -> list[Diagnostic]:
+    return [Diagnostic("V007", f"{d.message} [{d.code}]", d.where, d.hint) for d in lint if d.severity is Severity.ERROR]
 
 
 def _raise_errors(found: list[Diagnostic]) -> None:
@@ -272,5 +272,6 @@ def _publish(record: RunRecord, files: list[Path], place: Destination, folder: P
     final = record.model_copy(update={"outputs": outputs})
     report = folder / place.report.name
     report.write_text(final.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    publish([*zip(files[1:], targets[1:], strict=True), (report, place.report), (files[0], model)])
+    stale = [place.rejected, place.rejected.with_name(place.rejected.name + ".data")] if accepted else []
+    publish([*zip(files[1:], targets[1:], strict=True), (report, place.report), (files[0], model)], stale)
     return final

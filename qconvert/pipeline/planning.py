@@ -14,9 +14,9 @@ from ..recipe import Recipe, Source, resolve_rules
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from .events import Stages
+from .suitable import refuse
 
 _WORTH = 0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
-_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None
     target = target_of(recipe)
     with stages.stage("load"):
         original = load(model)
-        _refuse_quantized(original, model)
+        refuse(original, model)
     with stages.stage("plan"):
         canonical, chosen = _best_form(original, target, recipe, source, feed)
         if chosen.opset > canonical.graph.opset:
@@ -73,12 +73,6 @@ def target_of(recipe: Recipe) -> Target:
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target
-
-
-def _refuse_quantized(graph: Graph, model: Path) -> None:
-    node = next((n for n in graph.nodes if n.op in _QUANTIZED or n.op.startswith("QLinear")), None)
-    if node is not None:
-        raise fail("M008", f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)", model, "start from the FP32 model, or use `qconvert check` to lint this one")
 
 
 def _best_form(original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> tuple[Canonical, Plan]:

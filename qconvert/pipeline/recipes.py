@@ -9,8 +9,8 @@ from ..errors import Diagnostic, QConvertError, fail
 from ..recipe import read_recipe, resolve_rules, starting_recipe
 from ..targets import TARGETS
 from .planning import target_of
-from .request import presets_folder, vocabulary
 from .staging import guarded
+from .words import presets_folder, vocabulary
 
 
 def check_recipes(paths: Sequence[Path], model: Path | None) -> list[tuple[Path, str]]:

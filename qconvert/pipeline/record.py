@@ -14,7 +14,7 @@ from .. import __version__
 from ..calibrate import QuantParams
 from ..data import Dataset
 from ..errors import Diagnostic
-from ..evaluate import GateResult, Measurements
+from ..evaluate import GateResult, Measurements, model_files
 from ..graph import Graph
 from ..plan import Plan
 from ..recipe import Recipe
@@ -50,7 +50,7 @@ class Result:
     algorithms: tuple[AlgorithmStep, ...] = ()
 
 
-def make_record(  # noqa: PLR0917  (it is handed every value of the run)
+def make_record(
     recipe: Recipe,
     planned: Planned,
     dataset: Dataset | None,
@@ -96,7 +96,7 @@ def model_info(path: Path, graph: Graph) -> ModelInfo:
     """Facts about the input model."""
     return ModelInfo(
         path=str(path),
-        sha256=sha256(path),
+        sha256=sha256(*model_files(path, graph)),
         opset=graph.opset,
         nodes=len(graph.nodes),
         parameters=sum(int(w.size) for w in graph.weights.values()),

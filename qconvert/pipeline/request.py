@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..calibrate.methods import RANGE_METHODS
 from ..errors import Diagnostic, fail
-from ..evaluate.metrics import METRICS
-from ..optimize import ALGORITHMS
-from ..recipe import Loaded, Recipe, Source, Vocabulary, override, preset, read_recipe
-from ..report import FORMATS
+from ..recipe import Loaded, Recipe, Source, override, preset, read_recipe
 from ..targets import TARGETS
 from .convert import Request
-
-
-def vocabulary() -> Vocabulary:
-    """Every name that a recipe may use."""
-    return Vocabulary(tuple(TARGETS), tuple(RANGE_METHODS), tuple(METRICS), {name: a.settings for name, a in ALGORITHMS.items()}, tuple(FORMATS))
-
-
-def presets_folder() -> Path:
-    """Folder of the targets' presets: inside the installed package, or beside it in a checkout."""
-    packaged = Path(str(files("qconvert") / "recipes"))
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "recipes"
+from .words import presets_folder, vocabulary
 
 
 def effective_recipe(path: Path | None, target: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, Source | None, tuple[Diagnostic, ...]]:
@@ -55,7 +40,7 @@ def effective_recipe(path: Path | None, target: str | None, changes: Mapping[str
     return recipe, loaded.source, notes
 
 
-def make_request(  # noqa: PLR0917
+def make_request(
     model: Path,
     output: Path,
     data: Path | None,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import QConvertError, fail
 
 ARTEFACTS = (".onnx", ".tflite")
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE = 1 << 20
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +61,48 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...]) -> Desti
         found = Destination(output.parent, output.stem, extension)
     else:
         found = Destination(output, "model", extension)
-    if found.artefact.is_dir():
-        raise fail("O001", "a folder of this name exists", found.artefact, "choose another output name")
+    with guarded(output):
+        _nothing_in_the_way(found)
     for path in inputs:
-        _keep_apart(found.artefact.resolve(), path)
+        for file in (found.artefact, found.rejected):
+            _keep_apart(file.resolve(), path)
     return found
 
 
-def _keep_apart(artefact: Path, path: Path) -> None:
-    if artefact == path.resolve():
-        raise fail("O003", "the output is the input model", path, "choose another output path")
-    if path.is_dir() and artefact.is_relative_to(path.resolve()):
-        raise fail("O003", "the output lies inside the dataset folder", artefact, "choose an output path outside of it")
+def _nothing_in_the_way(place: Destination) -> None:
+    for file in (place.artefact, place.rejected, place.report):
+        if file.is_dir():
+            raise fail("O001", "a folder of this name exists", file, "choose another output name")
+    for folder in (place.folder, *place.folder.parents):
+        if folder.exists() and not folder.is_dir():
+            raise fail("O001", "a file is in the way, where a folder is needed", folder, "choose another output path")
+
+
+def _keep_apart(file: Path, path: Path) -> None:
+    if file == path.resolve():
+        raise fail("O003", "the output would replace the input model", path, "choose another output path")
+    if path.is_dir() and file.is_relative_to(path.resolve()):
+        raise fail("O003", "the output lies inside the dataset folder", file, "choose an output path outside of it")
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A private folder beside the results; whatever is left in it afterwards is removed.
+    """A private folder beside the results; whatever is left in it afterwards is removed, and so are folders made in vain.
 
     Raises:
         QConvertError: O001 or O002 where the file system refuses.
     """
-    with guarded(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.TemporaryDirectory(prefix=".qconvert-", dir=folder)
-    with holder as name, guarded(folder):
-        yield Path(name)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with guarded(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            holder = tempfile.TemporaryDirectory(prefix=".qconvert-", dir=folder)
+        with holder as name, guarded(folder):
+            yield Path(name)
+    finally:
+        for path in made:
+            with suppress(OSError):  # not empty: it has the results
+                path.rmdir()
 
 
 @contextmanager
@@ -95,15 +114,19 @@ def guarded(where: Path) -> Iterator[None]:
         raise output_error(error, where) from error
 
 
-def output_error(error: OSError, where: Path) -> QConvertError:
+def output_error(error: OSError, where: object) -> QConvertError:
     """O002 for a full disk, O001 for anything else."""
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return fail("O002", f"no space left to write the result: {error.strerror}", where, "free some space, or choose another output folder")
     return fail("O001", f"the result cannot be written: {error.strerror or error}", where, "check the path and its permissions")
 
 
-def publish(files: list[tuple[Path, Path]]) -> None:
+def publish(files: Sequence[tuple[Path, Path]], stale: Sequence[Path] = ()) -> None:
     """Rename staged files into place, the last one last; each rename replaces an older file in one step.
+
+    Args:
+        files: staged file and its final place.
+        stale: results of earlier runs that are no longer true; removed where they exist.
 
     Raises:
         QConvertError: O001 or O002.
@@ -111,7 +134,13 @@ def publish(files: list[tuple[Path, Path]]) -> None:
     for source, target in files:
         with guarded(target):
             _flush(source)
-            os.replace(source, target)
+    with _undisturbed():
+        for source, target in files:
+            with guarded(target):
+                os.replace(source, target)
+        for path in stale:
+            with guarded(path):
+                path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -119,7 +148,28 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until all files are in place; other threads than the main one never receive them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda caught, frame: held.append(caught)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
+
+
+def sha256(*paths: Path) -> str:
+    """Digest of files one after the other, read in pieces."""
+    found = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
+    return found.hexdigest()

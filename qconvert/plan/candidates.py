@@ -107,7 +107,7 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candi
 
 def _has_constant_bias(call: Call) -> bool:
     """Whether the bias, if there is one, is constant and the same for every row of the result."""
-    biases = [i for i in inputs_with(call.node, Role.BIAS)]
+    biases = inputs_with(call.node, Role.BIAS)
     shapes = [call.shape(i) for i in biases]
     return all(call.node.input(i) in call.graph.weights for i in biases) and all(prod(s[:-1]) == 1 for s in shapes)
 

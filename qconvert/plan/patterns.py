@@ -63,21 +63,21 @@ def masks(graph: Graph) -> frozenset[str]:
         if node.op == "Softmax":
             for add in _walk_back(graph, node.input(0), _SCORES, 6):
                 for name in add.inputs if add.op in ("Add", "Where", "Sub") else ():
-                    if _is_mask(graph, name):
+                    if _is_mask(graph, name, subtracted=add.op == "Sub" and name == add.inputs[1]):
                         found.update({name, add.output})
     return frozenset(found)
 
 
-def _is_mask(graph: Graph, name: str) -> bool:
+def _is_mask(graph: Graph, name: str, subtracted: bool) -> bool:
     """Whether the value comes from constants with large magnitudes, through mask arithmetic only."""
     array = graph.constant(name)
     if array is not None:
-        return _extreme(array)
+        return _extreme(-array if subtracted and array.dtype.kind == "f" else array)
     steps = list(_walk_back(graph, name, _MASK_STEPS, 12))
     if any(node.op not in _MASK_STEPS for node in steps):
         return False
     constants = (graph.constant(i) for node in steps for i in node.inputs)
-    return any(_extreme(c) for c in constants if c is not None)
+    return any(_extreme(-np.abs(c)) for c in constants if c is not None and c.dtype.kind == "f")  # the sign may still turn
 
 
 def _extreme(array: Array) -> bool:

@@ -33,18 +33,27 @@ def node_table(info: PlanInfo) -> Table:
     return table
 
 
-def why_text(info: PlanInfo, name: str) -> RenderableType:
-    """Why one node is what it is.
+def named_nodes(info: PlanInfo, name: str) -> tuple[NodeInfo, ...]:
+    """The node of this name, or else all whose names contain it.
 
     Raises:
-        QConvertError: R011 where no node has this name or part of a name.
+        QConvertError: R011 where there is none.
     """
-    exact = [n for n in info.nodes if n.name == name]
-    found = exact or [n for n in info.nodes if name in n.name]
+    exact = tuple(n for n in info.nodes if n.name == name)
+    found = exact or tuple(n for n in info.nodes if name in n.name)
     if not found:
         near = get_close_matches(name, [n.name for n in info.nodes], 3, 0.3)
         raise fail("R011", f"no node is called `{name}`", None, f"did you mean {', '.join(f'`{n}`' for n in near)}?" if near else "`qconvert plan --all` lists them")
-    return Group(*(_explained(node) for node in found))
+    return found
+
+
+def why_text(info: PlanInfo, name: str) -> RenderableType:
+    """Why one node, or each whose name contains `name`, is what it is.
+
+    Raises:
+        QConvertError: see `named_nodes`.
+    """
+    return Group(*(_explained(node) for node in named_nodes(info, name)))
 
 
 def _explained(node: NodeInfo) -> Text:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ..evaluate.model import GateResult, Measurements, Number, Value
+from ..optimize.model import AlgorithmStep
 from ..verify.model import Readback, SessionProof
 
 SCHEMA_VERSION = 1
@@ -107,21 +110,6 @@ class CalibrationInfo(Value):
     method: str
 
 
-class AlgorithmStep(Value):
-    """One step of the accuracy algorithms, with its effect on held-out calibration samples.
-
-    Attributes:
-        before_db, after_db: output SQNR; kept: whether the step's change is in the result.
-    """
-
-    name: str
-    kept: bool
-    before_db: Number
-    after_db: Number
-    seconds: Number
-    detail: str = ""
-
-
 class StageTime(Value):
     """Time of one stage."""
 
@@ -161,5 +149,5 @@ class RunRecord(Value):
     outputs: tuple[OutputInfo, ...] = ()
     try_with: str = ""
     stages: tuple[StageTime, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     host: str = ""

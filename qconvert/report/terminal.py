@@ -122,9 +122,9 @@ def _runs_as(record: RunRecord) -> Table:
 
 
 def _algorithms(record: RunRecord) -> Table:
-    table = Table("algorithm", "before", "after", "kept", "seconds", "", title="accuracy algorithms, on held-out calibration samples", title_justify="left", title_style="bold")
+    table = Table("algorithm", "before", "after", "kept", "seconds", title="accuracy algorithms, on held-out calibration samples", title_justify="left", title_style="bold")
     for step in record.algorithms:
-        table.add_row(step.name, decibel(step.before_db), decibel(step.after_db), "yes" if step.kept else "no", f"{step.seconds:.1f}", escape(step.detail))
+        table.add_row(step.name, decibel(step.before_db), decibel(step.after_db), "yes" if step.kept else "no", f"{step.seconds:.1f}")
     return table
 
 

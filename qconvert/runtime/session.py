@@ -14,6 +14,9 @@ from ..errors import QConvertError, fail
 from ..graph import Array, Graph, save, serialize
 
 Feed = Mapping[str, Array]
+# "/path/to/file.cc:266 onnxruntime::Status onnxruntime::f(const T&, const std::map<K, V (*)(X)>&) const " inside of messages;
+# parentheses may nest once.
+_SOURCE_PLACE = r"\S+\.(?:cc|h|cpp|hpp):\d+ [^()\"]*?\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^]]*\])? "
 _IN_MEMORY = 512_000_000  # larger models are opened by path, so that their weights are mapped instead of copied
 
 
@@ -98,7 +101,7 @@ def reason(error: Exception) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
     text = re.sub(r"^Load model from .*? failed:", "", text)
-    return re.sub(r"/\S*?/(onnxruntime/\S+)", r"\1", text).strip()[:500]
+    return re.sub(_SOURCE_PLACE, "", text).strip()[:500]
 
 
 @contextmanager

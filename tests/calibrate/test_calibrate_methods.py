@@ -12,7 +12,13 @@ from qconvert.targets import Format
 
 UINT8 = Format("uint8", symmetric=False)
 INT8 = Format("int8", symmetric=True, narrow=True)
-FORMATS = [UINT8, INT8, Format("int8", symmetric=False), Format("uint8", symmetric=True), Format("uint16", symmetric=False, bits=16)]
+FORMATS = [
+    UINT8,
+    INT8,
+    Format("int8", symmetric=False),
+    Format("uint8", symmetric=True),
+    Format("uint16", symmetric=False, bits=16),
+]
 OPTIONS = MethodOptions()
 BUCKET = 1 / 128  # relative width of a bucket
 
@@ -37,7 +43,9 @@ EVERY_SAMPLE = pytest.mark.parametrize("name", SAMPLES)
 
 
 def _error(values: Array, low: float, high: float, format_: Format) -> float:
-    return float(np.square(fake_quantize(values.astype(np.float64), params_for_range(format_, low, high)) - values).sum())
+    return float(
+        np.square(fake_quantize(values.astype(np.float64), params_for_range(format_, low, high)) - values).sum()
+    )
 
 
 @EVERY_SAMPLE
@@ -59,7 +67,9 @@ def test_percentile_is_that_of_the_sorted_values_within_a_bucket(name: str, shar
 
 def test_percentile_of_everything_is_min_max() -> None:
     for values in SAMPLES.values():
-        assert RANGE_METHODS["percentile"](sketch_of(values), UINT8, MethodOptions(percentile=100.0)) == pytest.approx((values.min(), values.max()), rel=BUCKET)
+        assert RANGE_METHODS["percentile"](sketch_of(values), UINT8, MethodOptions(percentile=100.0)) == pytest.approx(
+            (values.min(), values.max()), rel=BUCKET
+        )
 
 
 @EVERY_SAMPLE
@@ -71,7 +81,11 @@ def test_mse_is_near_the_best_interval_there_is(name: str, format_: Format) -> N
     if format_.symmetric:
         best = min(_error(values, cut * low, cut * high, format_) for cut in cuts)
     else:
-        best = min(_error(values, a * low, b * high, format_) for a in (cuts[9::3] if low else [1.0]) for b in (cuts[9::3] if high else [1.0]))
+        best = min(
+            _error(values, a * low, b * high, format_)
+            for a in (cuts[9::3] if low else [1.0])
+            for b in (cuts[9::3] if high else [1.0])
+        )
     found = _error(values, *RANGE_METHODS["mse"](sketch_of(values), format_, OPTIONS), format_)
     # Buckets and cells displace each value by up to 1/256 of itself, the grid of candidates is 0.25 % of the range.
     displaced = float(np.square(values / 256).sum())
@@ -130,7 +144,9 @@ def test_one_sided_tensors_use_all_codes(method: str) -> None:
 @given(values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=50))
 def test_any_values_give_usable_parameters(method: str, values: list[float]) -> None:
     for format_ in (UINT8, INT8):
-        params = params_for_range(format_, *RANGE_METHODS[method](sketch_of(np.array(values, np.float32)), format_, OPTIONS))
+        params = params_for_range(
+            format_, *RANGE_METHODS[method](sketch_of(np.array(values, np.float32)), format_, OPTIONS)
+        )
         assert np.isfinite(params.scale)
         assert params.scale >= np.finfo(np.float32).tiny
         assert format_.qmin <= int(params.zero_point) <= format_.qmax

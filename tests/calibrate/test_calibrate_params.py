@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantize_support import EVERYWHERE, X86, feeds_of, planned, quantized, random, run, text_model
 
-from qconvert.calibrate import activation_params, constant_params, dequantize, fake_quantize, params_for_range, params_for_scale, quantize, sketch_of
+from qconvert.calibrate import (
+    activation_params,
+    constant_params,
+    dequantize,
+    fake_quantize,
+    params_for_range,
+    params_for_scale,
+    quantize,
+    sketch_of,
+)
 from qconvert.graph import Array
 from qconvert.plan import WeightPlan
 from qconvert.targets import Format
@@ -55,7 +64,11 @@ def test_every_code_survives(format_: Format, ends: list[float]) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from([f for f in FORMATS if f.bits == 8 and not f.narrow]), RANGES, st.lists(ENDS, min_size=1, max_size=30))
+@given(
+    st.sampled_from([f for f in FORMATS if f.bits == 8 and not f.narrow]),
+    RANGES,
+    st.lists(ENDS, min_size=1, max_size=30),
+)
 def test_the_arithmetic_is_that_of_the_runtime(format_: Format, ends: list[float], values: list[float]) -> None:
     params, array = params_for_range(format_, *ends), np.array(values, np.float32)
     graph = text_model(
@@ -98,7 +111,10 @@ def test_a_channel_has_the_scale_that_it_would_have_alone(method: str, axis: int
 @pytest.mark.parametrize("axis", [None, 0])
 def test_mse_weights_are_no_worse_than_min_max(axis: int | None) -> None:
     weight = np.random.default_rng(1).standard_t(3, (8, 500)).astype(np.float32)
-    errors = [np.square(fake_quantize(weight, constant_params(weight, WeightPlan(INT8, axis), m)) - weight).sum() for m in ("mse", "min-max")]
+    errors = [
+        np.square(fake_quantize(weight, constant_params(weight, WeightPlan(INT8, axis), m)) - weight).sum()
+        for m in ("mse", "min-max")
+    ]
     assert errors[0] <= errors[1]
 
 
@@ -155,13 +171,20 @@ def _params_of(sketches: dict[str, Array], text: str, **changes: object) -> dict
     from dataclasses import replace
 
     plan = planned(text_model(text), replace(X86, **changes))  # type: ignore[arg-type]
-    found = activation_params(plan, {n: sketch_of(v.astype(np.float32)) for n, v in sketches.items()}, EVERYWHERE.calibration)
+    found = activation_params(
+        plan, {n: sketch_of(v.astype(np.float32)) for n, v in sketches.items()}, EVERYWHERE.calibration
+    )
     return {name: (round(float(p.low), 2), round(float(p.high), 2)) for name, p in found.items()}
 
 
 def test_the_bounds_of_one_tensor_do_not_cut_another_of_its_group() -> None:
     text = "(float[1,2,4] x, float[1,2,4] z) => (float[1,4,4] y) { s = Sigmoid(x) y = Concat <axis=1> (s, z) }"
-    values = {"x": np.array([-1.0, 1.0]), "s": np.array([0.2, 0.8]), "z": np.array([-6.0, 3.0]), "y": np.array([-6.0, 3.0])}
+    values = {
+        "x": np.array([-1.0, 1.0]),
+        "s": np.array([0.2, 0.8]),
+        "z": np.array([-6.0, 3.0]),
+        "y": np.array([-6.0, 3.0]),
+    }
     found = _params_of(values, text, tie_concat=True)
     assert found["s"] == found["z"] == found["y"]
     low, high = found["z"]  # type: ignore[misc]

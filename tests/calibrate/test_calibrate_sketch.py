@@ -127,13 +127,21 @@ def test_only_observed_tensors_are_shown_and_inputs_too() -> None:
     samples = [Sample(str(n), {"x": np.float32([[-n, n, 0, 1]])}) for n in range(1, 4)]
     assert collect(graph, samples, sketchers, progress=seen.append) == 3
     assert seen == [1, 2, 3]
-    assert (sketchers["x"][0].result().low, sketchers["y"][0].result().low, sketchers["y"][0].result().high) == (-3, 0, 3)
+    assert (sketchers["x"][0].result().low, sketchers["y"][0].result().low, sketchers["y"][0].result().high) == (
+        -3,
+        0,
+        3,
+    )
 
 
 def test_a_model_that_overflows_is_refused_by_name() -> None:
     graph = text_model("(float[1,4] x) => (float[1,4] z) { y = Exp(x) z = Sigmoid(y) }")
     made, sketcher = planned(graph), Sketcher()
-    collect(graph, [Sample("0", {"x": np.float32([[1, 2, 3, 4]])}), Sample("1", {"x": np.float32([[1, 2, 300, 4]])})], {"y": (sketcher,), "z": (Sketcher(),)})
+    collect(
+        graph,
+        [Sample("0", {"x": np.float32([[1, 2, 3, 4]])}), Sample("1", {"x": np.float32([[1, 2, 300, 4]])})],
+        {"y": (sketcher,), "z": (Sketcher(),)},
+    )
     with pytest.raises(QConvertError) as caught:
         activation_params(made, {"y": sketcher.result(), "z": sketcher.result()}, EVERYWHERE.calibration)
     assert caught.value.diagnostics[0].code == "M013"

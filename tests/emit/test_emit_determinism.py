@@ -30,5 +30,7 @@ def test_the_bytes_do_not_depend_on_the_process(seed: str) -> None:
     here = Path(__file__).parent
     paths = [str(here.parent), str(here), str(here.parents[1])]
     environment = {**os.environ, "PYTHONHASHSEED": seed}
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *paths], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *paths], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == digests()

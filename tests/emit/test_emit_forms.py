@@ -6,7 +6,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from quantize_support import EVERYWHERE, X86, Quantized, feeds_of, float_nodes, ops, optimized, quantized, random, run, text_model
+from quantize_support import (
+    EVERYWHERE,
+    X86,
+    Quantized,
+    feeds_of,
+    float_nodes,
+    ops,
+    optimized,
+    quantized,
+    random,
+    run,
+    text_model,
+)
 
 from qconvert.calibrate import params_for_range
 from qconvert.emit import EMITTERS
@@ -93,7 +105,11 @@ def test_the_domain_is_imported_only_where_it_is_used() -> None:
 @FORMS
 def test_equal_parameters_are_stored_once(form: str) -> None:
     result = made(residual()).emit(form)
-    arrays = [(w.numpy().dtype, w.numpy().shape, w.numpy().tobytes()) for name, w in result.weights.items() if "scale" in name or "zero_point" in name]
+    arrays = [
+        (w.numpy().dtype, w.numpy().shape, w.numpy().tobytes())
+        for name, w in result.weights.items()
+        if "scale" in name or "zero_point" in name
+    ]
     assert len(arrays) == len(set(arrays))
 
 
@@ -132,13 +148,19 @@ def test_layers_that_share_weight_bias_and_scale_share_the_codes(form: str) -> N
 @FORMS
 def test_one_weight_read_along_two_axes_is_quantized_for_each(form: str) -> None:
     weight = np.diag(np.full(8, 3.0, np.float32)) + np.eye(8, k=1, dtype=np.float32)
-    graph = text_model("(float[3,8] x) => (float[3,8] y, float[3,8] z) { y = MatMul (x, w) z = Gemm <transB=1> (x, w, b) }", w=weight, b=random(8))
+    graph = text_model(
+        "(float[3,8] x) => (float[3,8] y, float[3,8] z) { y = MatMul (x, w) z = Gemm <transB=1> (x, w, b) }",
+        w=weight,
+        b=random(8),
+    )
     assert sqnr(graph, made(graph).emit(form)) > 30
 
 
 @FORMS
 def test_dynamic_layers_with_one_weight_store_it_once(form: str) -> None:
-    graph = text_model("(float[3,64] x) => (float[3,64] z) { a = MatMul (x, w) b = Relu(a) z = MatMul (b, w) }", w=random(64, 64))
+    graph = text_model(
+        "(float[3,64] x) => (float[3,64] z) { a = MatMul (x, w) b = Relu(a) z = MatMul (b, w) }", w=random(64, 64)
+    )
     one = made(graph, recipe=EVERYWHERE.model_copy(update={"mode": "dynamic"}))
     result = one.emit(form)
     assert one.plan.count(Kind.DYNAMIC) == 2
@@ -160,7 +182,8 @@ def test_dynamic_layers_share_the_quantization_of_their_input(form: str) -> None
 @FORMS
 def test_a_graph_output_in_the_middle_keeps_its_clamp(form: str) -> None:
     graph = text_model(
-        "(float[1,4,6,6] x) => (float[1,4,6,6] a, float[1,4,6,6] z) { a = Conv (x, w) r = Relu(a) z = Conv (r, w) }", w=random(4, 4, 1, 1)
+        "(float[1,4,6,6] x) => (float[1,4,6,6] a, float[1,4,6,6] z) { a = Conv (x, w) r = Relu(a) z = Conv (r, w) }",
+        w=random(4, 4, 1, 1),
     )
     one = made(graph)
     assert one.plan.nodes["n_r"].kind is Kind.FLOAT
@@ -252,7 +275,12 @@ def test_a_float_layer_amid_integers_keeps_its_precision(form: str) -> None:
 
 @FORMS
 def test_16_bit_activations_run_in_every_form(form: str) -> None:
-    graph = text_model("(float[1,8,6,6] x) => (float[1,8,6,6] z) { a = Conv (x, w, b) z = Conv (a, w, b) }", opset=21, w=random(8, 8, 1, 1), b=random(8))
+    graph = text_model(
+        "(float[1,8,6,6] x) => (float[1,8,6,6] z) { a = Conv (x, w, b) z = Conv (a, w, b) }",
+        opset=21,
+        w=random(8, 8, 1, 1),
+        b=random(8),
+    )
     one = made(graph, tensors={"a": {"bits": 16}})
     assert one.plan.opset == 21
     assert one.activations["a"].format.dtype == "uint16"
@@ -289,7 +317,8 @@ def test_a_target_that_writes_float_gets_pairs_on_inputs_only() -> None:
     from qconvert.targets import TARGETS
 
     graph = text_model(
-        "(float[1,16,8,8] x) => (float[1,16,8,8] z) { a = Conv (x, w) r = Relu(a) b = Conv (r, w) s = Add(b, r) z = Relu(s) }", w=random(16, 16, 1, 1)
+        "(float[1,16,8,8] x) => (float[1,16,8,8] z) { a = Conv (x, w) r = Relu(a) b = Conv (r, w) s = Add(b, r) z = Relu(s) }",
+        w=random(16, 16, 1, 1),
     )
     one = made(graph, target=TARGETS["tensorrt"])
     result = one.emit("qdq")

@@ -230,7 +230,7 @@ def test_weight_only_quantization_is_dequantized_on_every_run(tmp_path: Path) ->
 
 
 def test_an_unfolded_batch_normalization_is_a_finding(tmp_path: Path) -> None:
-    stats = {"s": np.ones(16, np.float32), "z": np.zeros(16, np.float32)}
+    stats: dict[str, Any] = {"s": np.ones(16, np.float32), "z": np.zeros(16, np.float32)}
     graph = by_onnxruntime(tmp_path, net("c0 = Conv(b, w2)\n c = BatchNormalization(c0, s, z, z, s)", **stats), **U8S8)
 
     found = check_onnxruntime(graph)
@@ -257,7 +257,7 @@ def integer_names(graph: Graph) -> set[str]:
     return {n.name.split("_token_")[0] for n in optimized_graph(serialize(graph)).nodes if n.op in INTEGER}
 
 
-ORACLE = {
+ORACLE: dict[str, dict[str, Any]] = {
     "all": {},
     "excluded head": {"nodes_to_exclude": ["n_y"]},
     "layers only": {"op_types_to_quantize": ["Conv", "Gemm"]},

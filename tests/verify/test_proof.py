@@ -108,17 +108,17 @@ def test_a_result_that_fails_at_the_first_run_does_not_run() -> None:
 def test_values_that_are_not_finite_are_told_for_each_configuration() -> None:
     graph = artefact()
     nodes = tuple(n.with_(outputs=("y/finite",)) if "y" in n.outputs else n for n in graph.nodes)
-    bad = graph.with_(
+    infinite = graph.with_(
         nodes=(*nodes, Node("Div", ("y/finite", "zero"), ("y",), name="bad")),
         weights={**graph.weights, "zero": weight(np.zeros((), np.float32))},
     )
 
-    proofs, failures = prove(GRAPH, serialize(bad), X86, FEEDS, 15)
+    proofs, failures = prove(GRAPH, serialize(infinite), X86, FEEDS, 15)
 
     assert set(codes(failures)) >= {"V003"}
-    bad = [d for d in failures if d.code == "V003"]
-    assert {d.where for d in bad} == {"output `y`"}
-    assert "in 3 of 3 samples" in bad[0].message
+    told = [d for d in failures if d.code == "V003"]
+    assert {d.where for d in told} == {"output `y`"}
+    assert "in 3 of 3 samples" in told[0].message
     assert len(proofs) == 2
 
 

@@ -1,0 +1,111 @@
+"""What the algorithms improve, and the laboratory in which they are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ..calibrate import QuantParams, Sketch
+from ..evaluate import Comparison
+from ..graph import Array, Graph
+from ..plan import Plan
+from ..recipe.types import Calibration
+from ..runtime import Feed, Options, opened
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A result before it is written.
+
+    Attributes:
+        graph: canonical graph; its weights may already be rounded values, which quantize to themselves.
+        activations: parameters by tensor.
+        weights: parameters by (node name, input index).
+    """
+
+    graph: Graph
+    plan: Plan
+    activations: Mapping[str, QuantParams]
+    weights: Mapping[tuple[str, int], QuantParams]
+
+    def with_(self, **changes: Any) -> Draft:
+        """The same draft with some fields replaced."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Lab:
+    """Everything an algorithm may look at.
+
+    Attributes:
+        graph: canonical FP32 graph, the reference.
+        fit: calibration samples that algorithms learn from.
+        held_out: other calibration samples, on which every step is judged.
+        sketches: statistics by tensor.
+        emit: writes a draft as the artefact will be.
+        options: the session in which the artefact will be deployed.
+    """
+
+    graph: Graph
+    fit: Sequence[Feed]
+    held_out: Sequence[Feed]
+    sketches: Mapping[str, Sketch]
+    calibration: Calibration
+    emit: Callable[[Draft], Graph]
+    options: Options
+
+    @cached_property
+    def probes(self) -> tuple[str, ...]:
+        """Values by which a draft is judged: the outputs, or what a last Softmax or Sigmoid is made of.
+
+        Probabilities close to 0 and 1 hide most of the error, and a few undecided samples would decide everything.
+        """
+        found = (self.graph.producer.get(name) for name in self.graph.outputs)
+        return tuple(
+            node.input(0) if node is not None and node.op in _SQUASHING else name
+            for name, node in zip(self.graph.outputs, found, strict=True)
+        )
+
+    @cached_property
+    def reference(self) -> list[dict[str, Array]]:
+        """FP32 probes on the held-out samples."""
+        with opened(self.graph.with_(outputs=self.probes), Options(threads=self.options.threads)) as session:
+            return [session.run(feed) for feed in self.held_out]
+
+    def score(self, draft: Draft) -> float:
+        """SQNR in dB of the emitted draft's probes on the held-out samples, as it will be deployed."""
+        compared = Comparison()
+        emitted = self.emit(draft)
+        known = {*emitted.producer, *emitted.inputs}
+        shown = tuple(name for name in self.probes if name in known)
+        with opened(emitted.with_(outputs=shown or emitted.outputs), self.options, "V002") as session:
+            for feed, wanted in zip(self.held_out, self.reference, strict=True):
+                got = session.run(feed)
+                compared.add({name: wanted[name] for name in got if name in wanted}, got)
+        return compared.result("calibration").sqnr_db
+
+
+_SQUASHING = {"Softmax", "Sigmoid"}
+MOST_HELD_OUT = 32
+_BYTES = 400_000_000  # of samples kept in memory
+
+
+def split(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
+    """Samples to learn from and samples to judge by: every fourth is held out. A handful of samples serves as both."""
+    if len(feeds) < 8:
+        return list(feeds), list(feeds)
+    return [f for i, f in enumerate(feeds) if i % 4 != 3], [f for i, f in enumerate(feeds) if i % 4 == 3][:MOST_HELD_OUT]
+
+
+def affordable(feeds: Iterable[Feed]) -> list[Feed]:
+    """As many samples, from the first on, as memory is set aside for."""
+    kept: list[Feed] = []
+    used = 0
+    for feed in feeds:
+        used += sum(array.nbytes for array in feed.values())
+        if kept and used > _BYTES:
+            break
+        kept.append(feed)
+    return kept

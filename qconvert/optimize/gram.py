@@ -1,0 +1,88 @@
+"""Second moments of a layer's inputs, as its weights see them: im2col rows for convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..graph import Array, Node
+
+ROWS = 1_024  # rows of one sample that enter; neighbouring positions tell little new
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Moments of the inputs of one group of output channels.
+
+    Attributes:
+        gram: [G, K, K] covariance of the delivered inputs, G groups of channels (1 unless grouped).
+        cross: [G, K, K] covariance of the wanted with the delivered inputs.
+        rows: number of rows behind them.
+    """
+
+    gram: Array
+    cross: Array
+    rows: int
+
+
+def moments(node: Node, kernel: tuple[int, ...], wanted: Sequence[Array], got: Sequence[Array]) -> Moments:
+    """Centred moments over all samples; the mean is the bias correction's business.
+
+    Args:
+        kernel: shape of the weight.
+        wanted, got: FP32 and delivered inputs, one array a sample.
+    """
+    gram: Array | float = 0.0
+    cross: Array | float = 0.0
+    mean_got: Array | float = 0.0
+    mean_wanted: Array | float = 0.0
+    total = 0
+    for want, have in zip(wanted, got, strict=True):
+        x, q = rows(node, kernel, want), rows(node, kernel, have)
+        gram = gram + np.einsum("gnk,gnl->gkl", q, q, optimize=True)
+        cross = cross + np.einsum("gnk,gnl->gkl", x, q, optimize=True)
+        mean_got, mean_wanted, total = mean_got + q.sum(axis=1), mean_wanted + x.sum(axis=1), total + q.shape[1]
+    q_mean, x_mean = np.asarray(mean_got) / total, np.asarray(mean_wanted) / total
+    return Moments(
+        np.asarray(gram) / total - q_mean[:, :, None] * q_mean[:, None, :],
+        np.asarray(cross) / total - x_mean[:, :, None] * q_mean[:, None, :],
+        total,
+    )
+
+
+def rows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:
+    """Rows [G, N, K] that the weights are multiplied with, thinned to ROWS a sample, float64."""
+    found = _windows(node, kernel, array) if node.op == "Conv" else array.reshape(1, -1, array.shape[-1])
+    stride = max(1, -(-found.shape[1] // ROWS))
+    return np.asarray(found[:, ::stride], dtype=np.float64)
+
+
+def _windows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:
+    """im2col of a convolution's input: [G, positions, Cin/G * area]."""
+    spatial = len(kernel) - 2
+    group = int(node.attr("group", 1))
+    pads = node.attr("pads", (0,) * (2 * spatial))
+    strides, dilations = node.attr("strides", (1,) * spatial), node.attr("dilations", (1,) * spatial)
+    padded = np.pad(array, [(0, 0), (0, 0), *((pads[i], pads[i + spatial]) for i in range(spatial))])
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel[2:], dilations, strict=True))
+    view = sliding_window_view(padded, reach, axis=tuple(range(2, 2 + spatial)))
+    steps = tuple(slice(None, None, s) for s in strides)
+    inner = tuple(slice(None, None, d) for d in dilations)
+    view = view[(slice(None), slice(None), *steps, *inner)]
+    batch, channels = view.shape[:2]
+    positions = int(np.prod(view.shape[2 : 2 + spatial]))
+    thin = max(1, -(-batch * positions // ROWS))
+    split = view.reshape(batch, group, channels // group, positions, -1) if thin == 1 else _thinned(view, group, positions, thin)
+    return np.ascontiguousarray(split.transpose(1, 0, 3, 2, 4)).reshape(group, -1, kernel[1] * int(np.prod(kernel[2:])))
+
+
+def _thinned(view: Array, group: int, positions: int, thin: int) -> Array:
+    """Every `thin`-th position only, before anything is copied."""
+    batch, channels = view.shape[:2]
+    spatial = (view.ndim - 2) // 2
+    index = np.unravel_index(np.arange(0, positions, thin), view.shape[2 : 2 + spatial])
+    picked = view[(slice(None), slice(None), *index)]
+    return picked.reshape(batch, group, channels // group, len(index[0]), -1)

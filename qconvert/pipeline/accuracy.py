@@ -1,0 +1,65 @@
+"""The optimize stage: from statistics to the best draft that the recipe's algorithms find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+from ..calibrate import Sketch, activation_params, weight_params
+from ..data import Dataset
+from ..data.settings import Settings
+from ..emit import EMITTERS
+from ..graph import Graph
+from ..optimize import ALGORITHMS, Algorithm, AlgorithmStep, Draft, Lab, affordable, improve, split
+from ..recipe import Recipe, Vocabulary, chosen_algorithms
+from ..runtime import Options
+from .events import Stages
+from .planning import Planned
+
+MOST_SAMPLES = 128
+
+
+def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe) -> Draft:
+    """Ranges by the recipe's method, weights rounded to nearest."""
+    activations = activation_params(planned.plan, sketches, recipe.calibration)
+    weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
+    return Draft(planned.graph, planned.plan, activations, weights)
+
+
+def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
+    """The draft in the recipe's format."""
+    emit = EMITTERS[recipe.format or planned.target.formats[0]]
+    return emit(draft.graph, draft.plan, draft.activations, draft.weights)
+
+
+def best_draft(
+    planned: Planned,
+    dataset: Dataset | None,
+    sketches: Mapping[str, Sketch],
+    recipe: Recipe,
+    words: Vocabulary,
+    stages: Stages,
+    threads: int,
+) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
+    """Run the recipe's algorithms on the first draft.
+
+    Raises:
+        QConvertError: R005 for settings of an algorithm that do not fit.
+    """
+    draft = first_draft(planned, sketches, recipe)
+    steps = _steps(recipe, words)
+    if dataset is None or not steps or not planned.plan.weights:
+        return draft, ()
+    with stages.stage("optimize") as progress:
+        feeds = affordable(sample.feed for sample in islice(dataset.calibration, MOST_SAMPLES))
+        fit, held_out = split(feeds)
+        deployed = next(s for s in planned.target.sessions if s.deployed)
+        options = Options(deployed.optimize, threads, deployed.config)
+        lab = Lab(planned.graph, fit, held_out, sketches, recipe.calibration, lambda d: emitted(d, planned, recipe), options)
+        return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
+
+
+def _steps(recipe: Recipe, words: Vocabulary) -> list[tuple[str, Algorithm, Settings]]:
+    if recipe.algorithms == "auto":
+        return [(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
+    return [(name, ALGORITHMS[name], settings) for name, settings in chosen_algorithms(recipe, words)]

@@ -1,0 +1,55 @@
+"""Which models can be quantized at all; what cannot is refused with the reason before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import fail
+from ..graph import Array, Graph
+from ..ops import OPS, Role
+
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+_CHUNK = 1 << 22  # values looked at together, so that a mapped weight is never held in memory as a whole
+
+
+def refuse(graph: Graph, model: Path) -> None:
+    """Refuse what cannot be quantized.
+
+    Raises:
+        QConvertError: M008 for a quantized model, M011 for broken weights, M012 for a model that nothing goes into.
+    """
+    node = next((n for n in graph.nodes if n.op in _QUANTIZED or n.op.startswith("QLinear")), None)
+    if node is not None:
+        raise fail("M008", f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)", model, "start from the FP32 model, or use `qconvert check` to lint this one")
+    if not graph.feeds:
+        raise fail("M012", "the graph has no inputs, so its outputs are constants", model, "export the model with its input as a graph input")
+    for name, kind in _broken(graph):
+        raise fail("M011", f"weight `{name}` holds {kind} values", model, "export the model again, or repair the checkpoint that it comes from")
+
+
+def _broken(graph: Graph) -> Iterator[tuple[str, str]]:
+    """Weights with NaN, and weights and biases of layers with infinity: bounds and masks may well be infinite."""
+    in_layers = {name for n in graph.nodes if n.op in OPS for i, name in enumerate(n.inputs) if OPS[n.op].role(i) in (Role.WEIGHT, Role.BIAS)}
+    for name, values in _floats(graph):
+        if _any(values, np.isnan):
+            yield name, "NaN"
+        elif name in in_layers and _any(values, np.isinf):
+            yield name, "infinite"
+
+
+def _floats(graph: Graph) -> Iterator[tuple[str, Array]]:
+    for name in graph.weights:
+        if "float" in (graph.type_of(name).dtype or ""):
+            yield name, graph.weights[name].numpy()
+    for node in graph.nodes:
+        value = node.attr("value") if node.op == "Constant" else None
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            yield node.output, value
+
+
+def _any(values: Array, test: np.ufunc) -> bool:
+    flat = values.reshape(-1)
+    return any(bool(test(flat[start : start + _CHUNK]).any()) for start in range(0, flat.size, _CHUNK))

@@ -1,0 +1,24 @@
+"""The names that recipes may use, and where the presets are."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from ..calibrate.methods import RANGE_METHODS
+from ..evaluate.metrics import METRICS
+from ..optimize import ALGORITHMS
+from ..recipe import Vocabulary
+from ..report import FORMATS
+from ..targets import TARGETS
+
+
+def vocabulary() -> Vocabulary:
+    """Every name that a recipe may use."""
+    return Vocabulary(tuple(TARGETS), tuple(RANGE_METHODS), tuple(METRICS), {name: a.settings for name, a in ALGORITHMS.items()}, tuple(FORMATS))
+
+
+def presets_folder() -> Path:
+    """Folder of the targets' presets: inside the installed package, or beside it in a checkout."""
+    packaged = Path(str(files("qconvert") / "recipes"))
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "recipes"

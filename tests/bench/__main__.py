@@ -1,0 +1,75 @@
+"""`python -m tests.bench [--only NAME] [--models a,b]`: run the benchmarks, print tables, write them to `out/bench/`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from . import accuracy, calibration, conversion, latency
+from .cases import CASES, OUT, Case
+from .tables import Table, machine
+
+BENCHES: dict[str, Callable[[Sequence[Case]], Table]] = {
+    "accuracy": accuracy.run,
+    "latency": latency.run,
+    "calibration": calibration.run,
+    "memory": calibration.run_memory,
+    "conversion": conversion.run,
+}
+
+
+def main() -> int:
+    """Run what was asked for."""
+    chosen = _arguments()
+    cases = [case for case in CASES if chosen.models is None or case.name in chosen.models]
+    skipped = [f"skipped {case.name}: {case.missing.name} is not there" for case in cases if case.missing]
+    print("\n".join(skipped) or f"{len(cases)} models", flush=True)
+    present = [case for case in cases if not case.missing]
+    if not present:
+        print("nothing to measure: set QCONVERT_MODELS to the folder of the benchmark models")
+        return 0
+    OUT.mkdir(parents=True, exist_ok=True)
+    host = machine()
+    print(_machine_lines(host))
+    for name in chosen.only or BENCHES:
+        table = BENCHES[name](present)
+        table.notes += skipped
+        _write(table, host)
+        print(f"\n{table.markdown()}", flush=True)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", type=_names(list(BENCHES)), help=f"some of {', '.join(BENCHES)}, separated by commas")
+    parser.add_argument("--models", type=_names([c.name for c in CASES]), help="some models, separated by commas")
+    return parser.parse_args()
+
+
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",")]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _machine_lines(host: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in host.items())
+
+
+def _write(table: Table, host: dict[str, object]) -> None:
+    (OUT / f"{table.name}.md").write_text(
+        f"{table.markdown()}\nMeasured on {_machine_lines(host)}.\n", encoding="utf-8"
+    )
+    text = json.dumps({"machine": host, **table.json()}, indent=1, default=str)
+    (OUT / f"{table.name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
