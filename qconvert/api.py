@@ -26,6 +26,7 @@ def convert(
     changes: Mapping[str, Any] | None = None,
     evaluate: bool = True,
     threads: int = 1,
+    report_dir: PathLike | None = None,
     listener: Callable[[Event], None] = silent,
 ) -> RunRecord:
     """Convert an FP32 ONNX model, prove the result and write it with its report.
@@ -39,6 +40,7 @@ def convert(
         changes: dotted recipe keys to values, such as {"dataset.samples": 64}.
         evaluate: measure accuracy and latency.
         threads: of calibration and evaluation.
+        report_dir: folder of the reports; by default beside the output. `changes={"report": ["html"]}` adds formats.
         listener: receives the progress.
 
     Returns:
@@ -48,5 +50,5 @@ def convert(
         QConvertError: with every diagnostic; `exit_code` is that of the command line.
     """
     chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    request, _ = make_request(Path(model), Path(output), None if data is None else Path(data), chosen, target, changes or {}, evaluate, threads)
+    request, _ = make_request(Path(model), Path(output), None if data is None else Path(data), chosen, target, changes or {}, evaluate, threads, None if report_dir is None else Path(report_dir))
     return _convert(request, listener)

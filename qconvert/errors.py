@@ -51,6 +51,7 @@ CODES: dict[str, Code] = {
     "R010": Code("unknown target", "The target is not one of those that `qconvert targets` lists."),
     "R011": Code("wrong usage", "The command line is not understood. `qconvert COMMAND --help` shows the options with examples."),
     "R012": Code("user function cannot be used", "A `file.py:function` of the recipe could not be imported, is not callable, or raised an exception."),
+    "R013": Code("not a run record", "`qconvert report` reads the JSON report that `qconvert convert` writes beside its output; the file is missing, damaged, or of another version."),
     "R100": Code("recipe overridden", "A command line option replaced a value of the recipe. The effective recipe is in the report."),
     # --- model ------------------------------------------------------------------------------------------------------
     "M001": Code("model cannot be read", "The model file does not exist or cannot be opened."),
@@ -66,7 +67,9 @@ CODES: dict[str, Code] = {
     "M011": Code("weights not finite", "A weight of the model is NaN or infinite, so no scale can represent it. Such models are usually broken exports."),
     "M012": Code("model has no inputs", "Nothing can be calibrated: the graph has no input of a numeric tensor type."),
     "M013": Code("FP32 result not finite", "The FP32 model itself produces NaN or infinity on a sample. Quantization cannot repair that; check the sample and the preprocessing."),
+    "M014": Code("operator cannot run on the target", "The target runs integers only, and this operator has no integer kernel there, not even composed of others. The message names the node and the reason; nothing was calibrated. Replace the operator, or cut the model before it and compute the rest on the host."),
     "M100": Code("left as it is", "A canonicalization rule found its pattern but could not apply it exactly; the message says why. The model stays correct."),
+    "M101": Code("choice made by rule", "Accuracy and memory pull apart at this place; the message says what was chosen, what the other way would bring or cost, and how to ask for it."),
     # --- dataset ----------------------------------------------------------------------------------------------------
     "D001": Code("dataset not found", "The dataset path does not exist or is not a folder."),
     "D002": Code("dataset empty", "The folder holds no file that qconvert can read as a sample."),
@@ -154,6 +157,19 @@ CODES: dict[str, Code] = {
     "C210": Code("does not load or run", "The runtime refuses the file in one of its standard session configurations."),
     "C211": Code("weights dequantized on every run", "A DequantizeLinear of a constant weight stays in the optimized graph and runs at every inference."),
     "C212": Code("BatchNormalization not folded", "A BatchNormalization behind an integer layer stays a float node; fold it before quantizing."),
+    # --- findings of `check` for .tflite files -------------------------------------------------------------------------
+    "C302": Code("float tensor", "A tensor that is no input or output behind QUANTIZE or DEQUANTIZE is float: the file is not full-integer, and TFLM has no hybrid kernels."),
+    "C303": Code("scale not usable", "A quantized tensor has no scale, or one that is zero, negative or not finite."),
+    "C304": Code("zero point outside the specification", "Weights and 16-bit activations have the zero point 0; int8 activations any from -128 to 127."),
+    "C305": Code("bias outside the specification", "A bias is int32 (int64 under 16-bit activations) with the zero point 0 and the scale input scale x weight scale. The kernels do not look at its scale, so another one gives wrong sums silently."),
+    "C306": Code("quantized axis", "Scales a channel lie along axis 0 of weights (3 of depthwise weights) and axis 0 of biases. LiteRT refuses other axes of a bias."),
+    "C307": Code("rescaling copy", "An operator that only moves codes has different scales before and after. The kernels ignore that, and the values are silently wrong."),
+    "C308": Code("wrong fixed scale", "Softmax, Logistic, Tanh, L2Normalization and LogSoftmax compute in one output scale, whatever the file says."),
+    "C309": Code("no kernel in TFLM", "TFLM has no integer kernel for this operator, even if LiteRT runs the file."),
+    "C310": Code("buffer not aligned", "Constants are read in place, and kernels expect them at multiples of 16 bytes."),
+    "C311": Code("weight code -128", "Weights are symmetric, -127 to 127; optimized kernels may overflow on -128."),
+    "C312": Code("limit of a TFLM kernel", "The kernel exists, but not for this number of inputs, this rank, or a parameter that is computed at run time."),
+    "C313": Code("refused by an interpreter", "An interpreter that is installed here does not load or run the file; the message is what its kernel printed."),
     # --- bugs -------------------------------------------------------------------------------------------------------
     "X001": Code("internal error", "qconvert did something it should not. Please report it with the log file that the message names."),
     "X002": Code("stopped", "The run was interrupted (Ctrl-C, exit code 130) or terminated (SIGTERM, exit code 143). Partial files were removed; an older output is as it was."),

@@ -40,12 +40,14 @@ class OpSpec:
         roles: role of input i; the last one repeats for variadic operators.
         tie: relation of the output's scale to the input's.
         fixed: range that the output cannot leave, whatever the input.
+        saturates: interval outside of which the output changes by less than half an 8-bit step, so that inputs may be cut to it.
         weighted: the operator multiplies and accumulates against a weight (or a second activation).
     """
 
     roles: tuple[Role, ...]
     tie: Tie = Tie.FREE
     fixed: tuple[float, float] | None = None
+    saturates: tuple[float, float] | None = None
     weighted: bool = False
 
     def role(self, index: int) -> Role:
@@ -66,19 +68,29 @@ OPS: dict[str, OpSpec] = {
     "Sub": OpSpec((D,)),
     "Mul": OpSpec((D,)),
     "Div": OpSpec((D,)),
+    "Max": OpSpec((D,)),
+    "Min": OpSpec((D,)),
     "Where": OpSpec((P, D, D)),
     "Concat": OpSpec((D,)),
     # averages
     "AveragePool": OpSpec((D,)),
     "GlobalAveragePool": OpSpec((D,)),
     "ReduceMean": OpSpec((D, P)),
+    "ReduceSum": OpSpec((D, P)),
     # functions of one value
-    "Sigmoid": OpSpec((D,), fixed=(0.0, 1.0)),
-    "HardSigmoid": OpSpec((D,), fixed=(0.0, 1.0)),
-    "Tanh": OpSpec((D,), fixed=(-1.0, 1.0)),
+    "Sigmoid": OpSpec((D,), fixed=(0.0, 1.0), saturates=(-8.0, 8.0)),
+    "HardSigmoid": OpSpec((D,), fixed=(0.0, 1.0), saturates=(-3.0, 3.0)),
+    "Tanh": OpSpec((D,), fixed=(-1.0, 1.0), saturates=(-4.0, 4.0)),
     "Softmax": OpSpec((D,), fixed=(0.0, 1.0)),
     "LeakyRelu": OpSpec((D,)),
-    "HardSwish": OpSpec((D,)),
+    "PRelu": OpSpec((D, W)),
+    "Elu": OpSpec((D,)),
+    "Abs": OpSpec((D,)),
+    "Neg": OpSpec((D,)),
+    "Pow": OpSpec((D, P)),
+    "Reciprocal": OpSpec((D,)),
+    "LogSoftmax": OpSpec((D,)),
+    "HardSwish": OpSpec((D,), saturates=(-3.0, float("inf"))),
     "Relu": OpSpec((D,), Tie.CLAMP),
     "Clip": OpSpec((D, P), Tie.CLAMP),
     # values are only moved, repeated or selected

@@ -65,6 +65,11 @@ def params_for_scale(format_: Format, scale: Array, axis: int | None = None) -> 
     )
 
 
+def params_fixed(format_: Format, scale: float, zero_point: int) -> QuantParams:
+    """Parameters that are given, not measured."""
+    return QuantParams(format_, np.asarray(scale, dtype=np.float32), np.asarray(zero_point, dtype=format_.dtype))
+
+
 def quantize(values: Array, params: QuantParams) -> Array:
     """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
     scale, zero = _along(params, values.ndim)

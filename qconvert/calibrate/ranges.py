@@ -15,7 +15,7 @@ from ..recipe.types import Calibration
 from ..targets.model import Format
 from .collect import check_finite
 from .methods import RANGE_METHODS, MethodOptions
-from .params import SMALLEST_SCALE, QuantParams, params_for_range, params_for_scale
+from .params import SMALLEST_SCALE, QuantParams, params_fixed, params_for_range, params_for_scale
 from .sketch import Sketch
 
 
@@ -28,6 +28,10 @@ def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Cali
     by_group: dict[int, QuantParams] = {}
     for group, taps in plan.group_taps.items():
         members = [name for name, tensor in plan.tensors.items() if tensor.group == group]
+        fixed = plan.tensors[members[0]].fixed
+        if fixed is not None:
+            by_group[group] = params_fixed(plan.tensors[members[0]].format, *fixed)
+            continue
         for name in taps:
             check_finite(name, sketches[name].low, sketches[name].high)
         merged = reduce(Sketch.merged, (sketches[name] for name in taps))

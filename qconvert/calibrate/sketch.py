@@ -88,6 +88,11 @@ class Sketcher:
         self._counts += np.bincount(self._pending[: self._filled], minlength=BUCKETS)
         self._filled = 0
 
+    @property
+    def width(self) -> float:
+        """Largest minus smallest value so far, zero included."""
+        return max(self._high, 0.0) - min(self._low, 0.0) if self._size else 0.0
+
     def result(self) -> Sketch:
         """The sketch of everything added so far."""
         self._flush()

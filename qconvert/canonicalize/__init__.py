@@ -16,6 +16,7 @@ from .average_pool import average_pool_to_conv
 from .constants import constants_to_weights
 from .conv_pad import pad_into_conv
 from .dead_code import drop_dead_code
+from .decompose import decompose
 from .depthwise_channels import pad_depthwise_channels
 from .fold_affine import fold_affine
 from .fold_batchnorm import fold_batchnorm
@@ -31,6 +32,7 @@ from .no_ops import drop_no_ops
 from .opset import raise_opset
 from .rewrite import Rewrite, Rule
 from .stem_channels import pad_stem_channels
+from .whole_pool import whole_pool
 
 __all__ = ["OPSET", "RULES", "Applied", "Canonical", "Rewrite", "Rule", "canonicalize"]
 
@@ -58,6 +60,8 @@ RULES: dict[str, Rule] = {
     "hard-swish": Rule(
         split_hard_swish, "HardSwish -> Add, Clip, Mul with the factor in the next weights", always=False
     ),
+    "decompose": Rule(decompose, "operators without an integer kernel -> operators that have one", always=False),
+    "whole-pool": Rule(whole_pool, "AveragePool over all of space -> GlobalAveragePool", always=False),
     "stem-channels": Rule(pad_stem_channels, "3 input channels padded to 4", always=False),
 }
 

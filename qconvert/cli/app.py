@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import check, convert, explain, inspect, plan, recipe, targets
+from . import check, convert, explain, inspect, plan, recipe, report, targets
 
 app = typer.Typer(
     name="qconvert",
@@ -33,6 +33,7 @@ def _main(version: Annotated[bool, typer.Option("--version", callback=_version, 
 app.command("convert")(convert.convert)
 app.command("plan")(plan.plan)
 app.command("inspect")(inspect.inspect)
+app.command("report")(report.report)
 app.command("check")(check.check)
 app.add_typer(recipe.app, name="recipe")
 app.command("targets")(targets.targets)

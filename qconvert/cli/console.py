@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..pipeline.events import Event
 
-_WIDE = 160  # columns where the output is no terminal: tables must not be cut in logs
+_WIDE = 1000  # columns where the output is no terminal: tables take what they need, so that logs can be searched
 
 
 def out() -> Console:

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from .console import out, progress, show_diagnostics
-from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides
+from .github import announce
+from .options import Data, Json, Model, Quiet, RecipeFile, ReportDir, Reports, Set, TargetName, formats, overrides
 
 
-def convert(  # noqa: PLR0917
+def convert(
     model: Model,
     recipe: RecipeFile = None,
     target: TargetName = None,
@@ -24,6 +25,8 @@ def convert(  # noqa: PLR0917
     format_: Annotated[str | None, typer.Option("--format", help="qdq or qoperator.", show_default=False)] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
     evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")] = True,
+    report: Reports = None,
+    report_dir: ReportDir = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -35,14 +38,18 @@ def convert(  # noqa: PLR0917
     qconvert convert model.onnx -t x86-vnni -d dataset/ -o out/model.int8.onnx
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --samples 64 --set calibration.method=percentile
+
+    qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --report html,junit --report-dir reports/
     """
     from ..pipeline.convert import convert as run
     from ..pipeline.request import make_request
     from ..report import to_json
     from ..report.terminal import render
 
-    changes = overrides(set_, dataset__samples=samples, dataset__seed=seed, mode=mode, format=format_)
-    request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads)
+    changes = overrides(
+        set_, dataset__samples=samples, dataset__seed=seed, mode=mode, format=format_, report=formats(report)
+    )
+    request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads, report_dir)
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:
@@ -51,6 +58,7 @@ def convert(  # noqa: PLR0917
         print(to_json(record), end="")
     elif not quiet:
         out().print(render(record))
+    announce(record)
     failed = record.status != "done"
     if failed and (quiet or as_json):
         print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)

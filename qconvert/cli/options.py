@@ -11,12 +11,37 @@ from ..errors import fail
 from ..targets import TARGETS
 
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", "-r", help="Recipe (YAML); without one the target's preset is used.", show_default=False)]
-TargetName = Annotated[str | None, typer.Option("--target", "-t", help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.", show_default=False)]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", "-r", help="Recipe (YAML); without one the target's preset is used.", show_default=False),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.", show_default=False),
+]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Dataset folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report, only errors.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Override any key of the recipe: `--set calibration.method=percentile`.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override any key of the recipe: `--set calibration.method=percentile`.", show_default=False
+    ),
+]
+
+Reports = Annotated[
+    list[str] | None,
+    typer.Option("--report", help="Reports beside the JSON one, such as `html,md,junit,csv`.", show_default=False),
+]
+ReportDir = Annotated[
+    Path | None,
+    typer.Option("--report-dir", help="Folder of the reports, instead of beside the output.", show_default=False),
+]
+
+
+def formats(given: list[str] | None) -> list[str] | None:
+    """Names in `--report html,md --report junit`; None where the option was not given."""
+    return None if given is None else [name.strip() for each in given for name in each.split(",") if name.strip()]
 
 
 def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
@@ -31,7 +56,9 @@ def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
     for assignment in assignments or []:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise fail("R011", f"`--set` wants KEY=VALUE: {assignment}", None, "for instance `--set dataset.samples=64`")
+            raise fail(
+                "R011", f"`--set` wants KEY=VALUE: {assignment}", None, "for instance `--set dataset.samples=64`"
+            )
         try:
             changes[key.strip()] = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -6,6 +6,9 @@ from .latency import measure_latency
 from .layers import dequantized_values, layer_errors
 from .metrics import METRICS, default_metric
 from .model import (
+    ClassChange,
+    Example,
+    Examples,
     Fidelity,
     GateResult,
     Interval,
@@ -14,17 +17,23 @@ from .model import (
     Measurements,
     Metric,
     Number,
+    OperatorTime,
     OutputFidelity,
+    Profile,
     Size,
     Value,
 )
+from .profile import measure_operators
 from .run import Evaluated, evaluate
 from .size import bytes_of, measure_size, model_files
 
 __all__ = [
     "METRICS",
+    "ClassChange",
     "Comparison",
     "Evaluated",
+    "Example",
+    "Examples",
     "Fidelity",
     "GateResult",
     "Interval",
@@ -33,7 +42,9 @@ __all__ = [
     "Measurements",
     "Metric",
     "Number",
+    "OperatorTime",
     "OutputFidelity",
+    "Profile",
     "Size",
     "Total",
     "Value",
@@ -44,6 +55,7 @@ __all__ = [
     "judge",
     "layer_errors",
     "measure_latency",
+    "measure_operators",
     "measure_size",
     "model_files",
     "sqnr_db",

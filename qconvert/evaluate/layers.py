@@ -1,14 +1,14 @@
 """Error of every quantized tensor in the artefact against the same tensor of the FP32 model.
 
 Tensors can only be compared where both models show them, and showing a tensor changes how the runtime executes a model: an
-integer kernel whose output is also wanted in float is not fused. So the artefact runs without optimizations, as a float
+integer kernel whose output is also wanted in float is not fused. So the artefact runs with all Q/DQ fusion off, as a float
 simulation of what its Q/DQ pairs say (integer operators such as MatMulInteger run as they are). Its rounding can differ from
 that of the fused integer kernels by a step of the last bit here and there. The FP32 model runs optimized.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from math import prod
@@ -19,7 +19,8 @@ from ..runtime import Feed, Options, opened
 from .fidelity import Total
 from .model import Layer
 
-CHUNK = 64  # tensors that are exposed at the same time
+CHUNK = 512  # tensors that are exposed at the same time
+_SIMULATED = (("session.disable_quant_qdq", "1"),)
 UNKNOWN_BYTES = 4_000_000  # assumed for a tensor whose shape is not known
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -52,9 +53,9 @@ def layer_errors(
     samples: Iterable[Sample],
     *,
     shapes: Shapes | None = None,
-    count: int = 16,
+    count: int = 4,
     threads: int = 1,
-    budget: int = 256_000_000,
+    budget: int = 512_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Layer, ...]:
     """SQNR of each quantized tensor over some samples.
@@ -82,13 +83,30 @@ def layer_errors(
         )
         if progress is not None:
             progress(len(totals), len(order))
-    return tuple(_layer(graph, name, totals[name]) for name in order)
+    return tuple(_layer(graph, name, totals) for name in order)
 
 
-def _layer(graph: Graph, tensor: str, total: Total) -> Layer:
+def _layer(graph: Graph, tensor: str, totals: Mapping[str, Total]) -> Layer:
     producer = graph.producer.get(tensor)
     name, op = ("", "") if producer is None else (producer.name, producer.op)
-    return Layer(tensor=tensor, node=name, op=op, sqnr_db=total.sqnr_db)
+    return Layer(tensor=tensor, node=name, op=op, sqnr_db=totals[tensor].sqnr_db, before=_before(graph, tensor, totals))
+
+
+def _before(graph: Graph, tensor: str, measured: Collection[str]) -> tuple[str, ...]:
+    """The nearest measured tensors upstream."""
+    found: dict[str, None] = {}
+    waiting, seen = [tensor], {tensor}
+    while waiting:
+        producer = graph.producer.get(waiting.pop())
+        for name in producer.reads if producer is not None else ():
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in measured:
+                found[name] = None
+            else:
+                waiting.append(name)
+    return tuple(found)
 
 
 def _bytes(graph: Graph, name: str, shapes: Shapes) -> int:
@@ -119,7 +137,7 @@ def _compare(
     totals = {name: Total() for name in values}
     with ExitStack() as stack:
         before = stack.enter_context(_exposed(graph, values, Options(threads=threads)))
-        after = stack.enter_context(_exposed(artefact, values.values(), Options(optimize=False, threads=threads)))
+        after = stack.enter_context(_exposed(artefact, values.values(), Options(threads=threads, config=_SIMULATED)))
         for sample in samples:
             reference, found = before(sample.feed), after(sample.feed)
             for name, total in totals.items():

@@ -114,12 +114,82 @@ class Latency(Value):
 
 
 class Layer(Value):
-    """Error of one quantized tensor in the deployed artefact against FP32, errors of all earlier layers included."""
+    """Error of one quantized tensor in the deployed artefact against FP32, errors of all earlier layers included.
+
+    Attributes:
+        before: the nearest measured tensors that it is computed from.
+    """
 
     tensor: str
     node: str
     op: str
     sqnr_db: Number
+    before: tuple[str, ...] = ()
+
+
+class OperatorTime(Value):
+    """Time of all nodes of one operator in one run.
+
+    Attributes:
+        op: name of the operator in the graph that the runtime executes, such as QLinearConv.
+    """
+
+    op: str
+    count: int
+    us: Number
+
+
+class Profile(Value):
+    """Time by operator, FP32 and result: means of profiled runs, scaled so that they add up to the measured latency."""
+
+    float_ops: tuple[OperatorTime, ...]
+    ops: tuple[OperatorTime, ...]
+    runs: int
+
+
+class Example(Value):
+    """A sample whose answer changed, or one of those furthest from FP32.
+
+    Attributes:
+        changed: the arg-max of one of its rows is not that of FP32.
+        label: its label, where that is one number or word.
+        float_class, result_class: arg-max of the first row that changed (else of the first row), None without classes.
+        float_score, result_score: share of that class, 0..1, each model for its own.
+        image: small picture as a `data:` address, "" where the sample is none.
+    """
+
+    id: str
+    sqnr_db: Number
+    changed: bool = False
+    label: str | None = None
+    float_class: int | None = None
+    result_class: int | None = None
+    float_score: Number | None = None
+    result_score: Number | None = None
+    image: str = ""
+
+
+class ClassChange(Value):
+    """How often the result chose another class than FP32."""
+
+    float_class: int
+    result_class: int
+    count: int
+
+
+class Examples(Value):
+    """Where the answers changed.
+
+    Attributes:
+        rows, changed: rows with an arg-max and those whose arg-max changed; None where an arg-max means nothing.
+        changes: the most frequent pairs.
+        shown: samples whose arg-max changed, surest ones of FP32 first, then those furthest from FP32.
+    """
+
+    rows: int | None = None
+    changed: int | None = None
+    changes: tuple[ClassChange, ...] = ()
+    shown: tuple[Example, ...] = ()
 
 
 class Measurements(Value):
@@ -130,6 +200,8 @@ class Measurements(Value):
     size: Size | None = None
     latency: Latency | None = None
     layers: tuple[Layer, ...] = ()
+    profile: Profile | None = None
+    examples: Examples | None = None
 
 
 class GateResult(Value):

@@ -14,9 +14,10 @@ from ..data.samples import Samples
 from ..errors import Diagnostic, Severity, fail
 from ..graph import Array
 from ..runtime import Session
+from .examples import Candidate, Watched
 from .fidelity import Comparison
 from .metrics import METRICS, Pair, default_metric
-from .model import Fidelity, Metric
+from .model import Examples, Fidelity, Metric
 from .outputs import arrays, is_float, judged
 from .userfunc import UserMetric, load_metric, user_metrics
 
@@ -30,6 +31,8 @@ class Evaluated(NamedTuple):
     fidelity: Fidelity
     metrics: tuple[Metric, ...]
     diagnostics: tuple[Diagnostic, ...]
+    examples: Examples
+    candidates: tuple[Candidate, ...]
 
 
 def evaluate(
@@ -69,6 +72,7 @@ def evaluate(
         first.comparison.result(samples.part),
         _in_order(names, first.metrics(), _user_metrics(functions, float_session, session, samples, tick)),
         (*_part_note(samples), *first.diagnostics),
+        *first.examples.result(),
     )
 
 
@@ -124,7 +128,7 @@ class _Pass:
         if names and not samples.has_labels:
             text = f"{', '.join(names)} needs labels, and the {samples.part} part has none"
             raise fail("D009", text, None, "give labels (`dataset.labels`), or measure without `evaluation.metric`")
-        self.comparison = Comparison()
+        self.comparison, self.examples = Comparison(), Watched(labelled=not pick)
         self._pairs: dict[str, Pair] = {name: METRICS[name].start() for name in names}
         self._samples, self._pick = samples, pick and samples.has_labels
         self._notes: list[Diagnostic] = []
@@ -134,6 +138,7 @@ class _Pass:
         """Take in one sample."""
         self._check_finite(sample.id, arrays(reference), outputs)
         self.comparison.add(reference, outputs)
+        self.examples.add(sample, reference, outputs)
         if self._pick:
             self._choose(reference)
         self._judge(sample, reference, outputs)

@@ -66,6 +66,14 @@ def save(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, in
     return [path, data]
 
 
+def rename_data(path: Path, name: str) -> None:
+    """Let a written model look for its external data in a file of another name beside it."""
+    proto = onnx.load(path, load_external_data=False)
+    for entry in (e for tensor in _tensors(proto.graph) for e in tensor.external_data if e.key == "location"):
+        entry.value = name
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
 def serialize(graph: Graph) -> bytes:
     """The model as protobuf bytes, the same for the same graph in every process."""
     return bytes(to_proto(graph).SerializeToString(deterministic=True))
@@ -98,7 +106,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     if content.startswith(b"version https://git-lfs"):
         raise fail("M002", "this is a pointer of Git LFS, not the model itself", path, "run `git lfs pull`")
     try:
-        proto = onnx.ModelProto.FromString(content)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise fail("M002", f"not a readable ONNX protobuf ({len(content)} bytes)", path, "is it complete, and an .onnx file?") from error
     if not proto.opset_import or not (proto.graph.node or proto.graph.output):

@@ -1,12 +1,16 @@
 """Accuracy algorithms: each one function in one file, with the statistics it needs."""
 
 from .draft import Draft, Lab, affordable, split
+from .equalize import Equalization, equalize
+from .mixed import MixedPrecision, mixed_precision
 from .model import Algorithm, AlgorithmStep, improve
 from .ranges import RangeChoice, choose_ranges
 from .reconstruct import Reconstruction, reconstruct
 
 ALGORITHMS: dict[str, Algorithm] = {
+    "equalize": Algorithm("channels of uneven range scaled alike, between activations and weights", Equalization, equalize),
     "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
+    "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
     "reconstruct": Algorithm("weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..calibrate import QuantParams, Sketch
 from ..evaluate import Comparison
 from ..graph import Array, Graph
-from ..plan import Plan
+from ..plan import Plan, Reason
 from ..recipe.types import Calibration
 from ..runtime import Feed, Options, opened
 
@@ -21,12 +21,17 @@ class Draft:
 
     Attributes:
         graph: canonical graph; its weights may already be rounded values, which quantize to themselves.
+        reference: the FP32 graph that every tensor is compared with: the canonical one, or after an equalization its equal
+            with rescaled channels.
+        sketches: statistics by tensor, of the reference.
         activations: parameters by tensor.
         weights: parameters by (node name, input index).
     """
 
     graph: Graph
+    reference: Graph
     plan: Plan
+    sketches: Mapping[str, Sketch]
     activations: Mapping[str, QuantParams]
     weights: Mapping[tuple[str, int], QuantParams]
 
@@ -43,7 +48,7 @@ class Lab:
         graph: canonical FP32 graph, the reference.
         fit: calibration samples that algorithms learn from.
         held_out: other calibration samples, on which every step is judged.
-        sketches: statistics by tensor.
+        replan: the plan with more nodes left float, each with its reason.
         emit: writes a draft as the artefact will be.
         options: the session in which the artefact will be deployed.
     """
@@ -51,8 +56,8 @@ class Lab:
     graph: Graph
     fit: Sequence[Feed]
     held_out: Sequence[Feed]
-    sketches: Mapping[str, Sketch]
     calibration: Calibration
+    replan: Callable[[Mapping[str, Reason]], Plan]
     emit: Callable[[Draft], Graph]
     options: Options
 

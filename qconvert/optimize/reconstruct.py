@@ -41,7 +41,7 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
         A draft whose graph holds the rounded weights as real values and the corrected biases.
     """
     bench = _Bench(draft, lab, settings)
-    walk(lab.graph, bench.quantized, draft.plan, lab.fit, bench.visit, lab.options.threads)
+    walk(draft.reference, bench.quantized, draft.plan, lab.fit, bench.visit, lab.options.threads)
     return bench.result()
 
 

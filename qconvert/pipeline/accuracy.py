@@ -11,10 +11,10 @@ from ..data.settings import Settings
 from ..emit import EMITTERS
 from ..graph import Graph
 from ..optimize import ALGORITHMS, Algorithm, AlgorithmStep, Draft, Lab, affordable, improve, split
-from ..recipe import Recipe, Vocabulary, chosen_algorithms
+from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
 from ..runtime import Options
 from .events import Stages
-from .planning import Planned
+from .planning import Planned, replanned
 
 MOST_SAMPLES = 128
 
@@ -23,12 +23,12 @@ def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe
     """Ranges by the recipe's method, weights rounded to nearest."""
     activations = activation_params(planned.plan, sketches, recipe.calibration)
     weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
-    return Draft(planned.graph, planned.plan, activations, weights)
+    return Draft(planned.graph, planned.graph, planned.plan, sketches, activations, weights)
 
 
 def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
-    """The draft in the recipe's format."""
-    emit = EMITTERS[recipe.format or planned.target.formats[0]]
+    """The draft in the recipe's format, or in that in which onnxruntime runs the same numbers."""
+    emit = EMITTERS[planned.target.simulation or recipe.format or planned.target.formats[0]]
     return emit(draft.graph, draft.plan, draft.activations, draft.weights)
 
 
@@ -38,6 +38,7 @@ def best_draft(
     sketches: Mapping[str, Sketch],
     recipe: Recipe,
     words: Vocabulary,
+    source: Source | None,
     stages: Stages,
     threads: int,
 ) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
@@ -55,7 +56,9 @@ def best_draft(
         fit, held_out = split(feeds)
         deployed = next(s for s in planned.target.sessions if s.deployed)
         options = Options(deployed.optimize, threads, deployed.config)
-        lab = Lab(planned.graph, fit, held_out, sketches, recipe.calibration, lambda d: emitted(d, planned, recipe), options)
+        lab = Lab(
+            planned.graph, fit, held_out, recipe.calibration, lambda kept: replanned(planned, recipe, source, kept), lambda d: emitted(d, planned, recipe), options
+        )
         return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
 
 

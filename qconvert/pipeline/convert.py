@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,24 +22,31 @@ from ..evaluate import (
     Latency,
     Layer,
     Measurements,
+    Profile,
     dequantized_values,
     evaluate,
     judge,
     layer_errors,
     measure_latency,
+    measure_operators,
     measure_size,
     model_files,
 )
-from ..graph import Graph, save
+from ..optimize import Draft
+from ..graph import rename_data
 from ..plan import Plan
 from ..recipe import Recipe, Source, dump
 from ..report.record import OutputInfo, RunRecord
 from ..runtime import Feed, Options, Session, opened
-from ..verify import check, findings, prove, read_back
-from .accuracy import best_draft, emitted
+from ..verify import findings
+from .accuracy import best_draft
+from .details import Widening, with_details
 from .events import Listener, Stages, silent
+from .forms import Form, Proved, form_of
+from .pictures import with_pictures
 from .planning import Planned, make_plan, target_of
-from .record import Result, make_record
+from .record import make_record
+from .reports import stage_reports, stale_reports
 from .staging import Destination, destination, publish, sha256, staged
 from .words import vocabulary
 
@@ -56,6 +65,7 @@ class Request:
         base_dir: folder of the recipe, where its paths start.
         evaluate: measure accuracy and latency.
         threads: of the calibration and evaluation sessions.
+        reports: folder of the reports; None for that of the output.
     """
 
     model: Path
@@ -66,6 +76,7 @@ class Request:
     base_dir: Path = Path(".")
     evaluate: bool = True
     threads: int = 1
+    reports: Path | None = None
 
 
 def convert(request: Request, listener: Listener = silent) -> RunRecord:
@@ -78,28 +89,30 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     """
     stages, recipe = Stages(listener), request.recipe
     inputs = (request.model,) if request.data is None else (request.model, request.data)
-    place = destination(request.output, target_of(recipe).extension, inputs)
-    with staged(place.folder):
+    place = destination(request.output, target_of(recipe).extension, inputs, request.reports)
+    with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
     planned = make_plan(request.model, recipe, stages, request.source, None)
     dataset = _open_data(request, planned, stages)
     _check_rewrites(request, planned, dataset, stages)
-    sketches = _calibrate(request, planned, dataset, stages)
-    draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), stages, request.threads)
+    sketches, widening = _calibrate(request, planned, dataset, stages)
+    draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), request.source, stages, request.threads)
+    planned = replace(planned, plan=draft.plan)
+    form = form_of(planned, recipe)
     with stages.stage("emit"):
-        artefact = emitted(draft, planned, recipe)
-        artefact = artefact.with_(metadata={**artefact.metadata, **_provenance(request, planned, dataset)})
+        product = form.emit(draft, planned, recipe, _provenance(request, planned, dataset))
     with staged(place.folder) as folder:
         path = folder / place.artefact.name
         with stages.stage("write") as progress:
-            files = save(artefact, path, progress)
-        result = replace(_prove(request, planned, path, artefact, dataset, stages), algorithms=steps)
-        measured = _measure(request, planned, path, artefact, dataset, stages)
+            files = form.write(product, path, progress)
+        proved = _prove(form, planned, path, product, dataset, stages)
+        result = replace(proved.result, algorithms=steps)
+        measured = _measure(request, planned, path, _Made(form, product, draft), dataset, stages)
         share = result.readback.integer_macs if result.readback else planned.plan.prediction.integer_share
         gates, failures = judge(recipe.gates, measured, share)
         stages.note(*failures)
         record = make_record(request.recipe, planned, dataset, draft.activations, result, measured, gates, stages, request.model, request.data)
-        return _publish(record, files, place, folder)
+        return _publish(with_details(record, planned, draft, sketches, widening), recipe, files, proved.companions, place, folder)
 
 
 # --- data --------------------------------------------------------------------------------------------------------------
@@ -118,17 +131,18 @@ def _open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | 
 
 
 def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> None:
-    """Prove on calibration data that canonicalization changed nothing.
+    """Prove that the runtime takes the model, and on calibration data that canonicalization changed nothing.
 
     Raises:
-        QConvertError: V006.
+        QConvertError: M006, M009, V006.
     """
-    if dataset is None or not planned.canonical.applied:
-        return
-    with stages.stage("check rewrites"), opened(planned.original, Options(optimize=False), where=request.model) as before, opened(planned.graph, Options(optimize=False)) as after:
+    with stages.stage("check rewrites"), opened(planned.original, Options(optimize=False), where=request.model) as before:
+        if dataset is None or not planned.canonical.applied:
+            return
         compared = Comparison()
-        for sample in dataset.calibration.take(2):
-            compared.add(before.run(sample.feed), after.run(sample.feed))
+        with opened(planned.graph, Options(optimize=False)) as after:
+            for sample in dataset.calibration.take(2):
+                compared.add(before.run(sample.feed), after.run(sample.feed))
     found = compared.result("calibration").sqnr_db
     if found < _SAME_DB:
         rules = ", ".join(applied.rule for applied in planned.canonical.applied)
@@ -138,20 +152,26 @@ def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None,
 # --- calibration -------------------------------------------------------------------------------------------------------
 
 
-def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Mapping[str, Sketch]:
+def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> tuple[Mapping[str, Sketch], Widening]:
+    sketchers = {name: Sketcher() for name in planned.plan.taps} if dataset is not None else {}
+    widening = Widening(sketchers)
     if dataset is None:
-        return {}
-    observers = {name: (Sketcher(),) for name in planned.plan.taps}
+        return {}, widening
     watch = Watch()
-    if observers:
+    if sketchers:
         with stages.stage("calibrate") as progress:
             total = len(dataset.calibration)
-            collect(planned.graph, watch(dataset.calibration), observers, request.threads, lambda done: progress(done, total))
+
+            def done(count: int) -> None:
+                widening(count, total)
+                progress(count, total)
+
+            collect(planned.graph, watch(dataset.calibration), {name: (s,) for name, s in sketchers.items()}, request.threads, done)
     else:
         for _ in watch(dataset.calibration.take(PROOF_SAMPLES)):
             pass
     stages.note(*watch.judge())
-    return {name: watching[0].result() for name, watching in observers.items()}
+    return {name: sketcher.result() for name, sketcher in sketchers.items()}, widening
 
 
 def _provenance(request: Request, planned: Planned, dataset: Dataset | None) -> dict[str, str]:
@@ -168,21 +188,18 @@ def _provenance(request: Request, planned: Planned, dataset: Dataset | None) -> 
 # --- proof and measurement ---------------------------------------------------------------------------------------------
 
 
-def _prove(request: Request, planned: Planned, path: Path, artefact: Graph, dataset: Dataset | None, stages: Stages) -> Result:
+def _prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Dataset | None, stages: Stages) -> Proved:
     """Load and run the file as the target names it, check its rules, and read back what really runs.
 
     Raises:
         QConvertError: V001 to V005, V007.
     """
-    target = planned.target
-    feeds = _feeds(dataset)
     with stages.stage("prove"):
-        proofs, found = prove(planned.original, path, target, feeds, _floor_db(planned.plan))
-        lint = check(artefact, target)
-        _raise_errors([*found, *_as_failures(lint)])
-        readback = read_back(path, planned.graph, planned.plan) if target.deployed_here else None
-    stages.note(*found, *(d for d in lint if d.severity is not Severity.ERROR), *(findings(readback) if readback else ()))
-    return Result(proofs, readback)
+        proved = form.prove(path, product, planned, _feeds(dataset), _floor_db(planned.plan))
+        _raise_errors(list(proved.findings))
+    readback = proved.result.readback
+    stages.note(*proved.findings, *(findings(readback) if readback else ()))
+    return proved
 
 
 def _feeds(dataset: Dataset | None) -> list[Feed]:
@@ -198,34 +215,43 @@ def _floor_db(plan: Plan) -> float:
     return float(max(0.0, 20.0 - 10.0 * np.log10(max(layers, 1))))
 
 
-def _as_failures(lint: tuple[Diagnostic, ...]) -> list[Diagnostic]:
-    return [Diagnostic("V007", f"{d.message} [{d.code}]", d.where, d.hint) for d in lint if d.severity is Severity.ERROR]
-
-
 def _raise_errors(found: list[Diagnostic]) -> None:
     errors = [d for d in found if d.severity is Severity.ERROR]
     if errors:
         raise QConvertError(errors)
 
 
-def _measure(request: Request, planned: Planned, path: Path, artefact: Graph, dataset: Dataset | None, stages: Stages) -> Measurements:
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A product with the form that knows how to run it and the draft that it was made from."""
+
+    form: Form
+    product: Any
+    draft: Draft
+
+
+def _measure(request: Request, planned: Planned, path: Path, made: _Made, dataset: Dataset | None, stages: Stages) -> Measurements:
     recipe, size = request.recipe, measure_size(model_files(request.model), model_files(path))
     if dataset is None or not request.evaluate:
         return Measurements(size=size)
     samples = dataset.evaluation or dataset.calibration
-    deployed = next(s for s in planned.target.sessions if s.deployed)
-    options = Options(deployed.optimize, request.threads, deployed.config)
-    with stages.stage("evaluate") as progress:
+    runner = made.form.open(path, made.product, planned, request.threads)
+    if runner is None:
+        return Measurements(size=size)
+    with stages.stage("evaluate") as progress, closing(runner):
         float_session = Session(request.model, Options(threads=request.threads), where=request.model)
-        evaluated = evaluate(float_session, Session(path, options, "V002", path), samples, recipe.evaluation.metric, request.base_dir, progress=progress)
+        evaluated = evaluate(float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress)
     _raise_errors(list(evaluated.diagnostics))
     stages.note(*evaluated.diagnostics)
+    latency = _latency(request, planned, path, samples, stages)
     return Measurements(
         fidelity=evaluated.fidelity,
         metrics=evaluated.metrics,
         size=size,
-        latency=_latency(request, planned, path, samples, stages),
-        layers=_layers(request, planned, artefact, samples, stages),
+        latency=latency,
+        layers=_layers(request, planned, made, samples, stages),
+        profile=_profile(request, path, samples, latency, stages) if latency else None,
+        examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
     )
 
 
@@ -244,6 +270,12 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
     return found
 
 
+def _profile(request: Request, path: Path, samples: Samples, latency: Latency, stages: Stages) -> Profile:
+    with stages.stage("profile"):
+        options = Options(threads=request.recipe.evaluation.threads)
+        return measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
+
+
 def _slower(plan: Plan, ratio: float) -> Diagnostic:
     """The warning that names what loses and the rule that would leave it float."""
     losing = sorted((p.integer_ns - p.float_ns, name) for name, p in plan.nodes.items() if p.kind.value == "integer" and p.integer_ns > p.float_ns)[-3:]
@@ -252,10 +284,11 @@ def _slower(plan: Plan, ratio: float) -> Diagnostic:
     return Diagnostic("V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING)
 
 
-def _layers(request: Request, planned: Planned, artefact: Graph, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
+def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
     if not request.recipe.evaluation.layers or not planned.plan.tensors:
         return ()
     with stages.stage("layers") as progress:
+        artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
         values = dequantized_values(artefact, planned.plan.tensors)
         return layer_errors(planned.graph, artefact, values, samples, shapes=planned.plan.shapes, threads=request.threads, progress=progress)
 
@@ -263,15 +296,21 @@ def _layers(request: Request, planned: Planned, artefact: Graph, samples: Sample
 # --- publication -------------------------------------------------------------------------------------------------------
 
 
-def _publish(record: RunRecord, files: list[Path], place: Destination, folder: Path) -> RunRecord:
-    """Name the outputs, write the report beside them, and rename everything into place, the model last."""
+def _publish(record: RunRecord, recipe: Recipe, files: list[Path], companions: tuple[Path, ...], place: Destination, folder: Path) -> RunRecord:
+    """Name the outputs, write the reports beside them, and rename everything into place, the model last."""
     accepted = record.status == "done"
+    extra = list(companions) if accepted else []
     model = place.artefact if accepted else place.rejected
-    targets = [model, *(model.with_name(f.name) for f in files[1:])]
+    names = [f.name for f in (*files[1:], *extra)]
+    if not accepted and names:  # weights beside the model must not replace those of an older result
+        names = [f"{model.name}.data"]
+        rename_data(files[0], names[0])
+    files = [*files, *extra]
+    targets = [model, *map(model.with_name, names)]
     outputs = tuple(OutputInfo(path=str(t), bytes=f.stat().st_size, sha256=sha256(f)) for f, t in zip(files, targets, strict=True))
     final = record.model_copy(update={"outputs": outputs})
-    report = folder / place.report.name
-    report.write_text(final.model_dump_json(indent=1) + "\n", encoding="utf-8")
     stale = [place.rejected, place.rejected.with_name(place.rejected.name + ".data")] if accepted else []
-    publish([*zip(files[1:], targets[1:], strict=True), (report, place.report), (files[0], model)], stale)
+    with staged(place.report.parent) as beside:  # which may be on another file system
+        reports = stage_reports(final, recipe.report, place, beside)
+        publish([*zip(files[1:], targets[1:], strict=True), *reports, (files[0], model)], [*stale, *stale_reports(reports, place)])
     return final

@@ -9,12 +9,14 @@ from pathlib import Path
 from ..canonicalize import Canonical, canonicalize
 from ..errors import fail
 from ..graph import Edit, Graph, load
-from ..plan import Plan, plan
+from ..plan import Plan, Reason, plan
 from ..recipe import Recipe, Source, resolve_rules
+from ..recipe.types import Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from .events import Stages
-from .suitable import refuse
+from .prices import affordable, merged
+from .suitable import fixed_shapes, refuse, refuse_float
 
 _WORTH = 0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
 
@@ -49,10 +51,15 @@ def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None
         original = load(model)
         refuse(original, model)
     with stages.stage("plan"):
-        canonical, chosen = _best_form(original, target, recipe, source, feed)
+        canonical, chosen = _best_form(fixed_shapes(original, target, recipe), target, recipe, source, feed)
         if chosen.opset > canonical.graph.opset:
-            canonical = canonicalize(canonical.graph, chosen.opset)
+            canonical = canonicalize(canonical.graph, chosen.opset, target.lowers)
             chosen = _plan(canonical.graph, target, recipe, source, feed)
+        if target.whole:
+            refuse_float(target, canonical.graph, chosen)
+            extra, notes = affordable(canonical.graph, target, chosen, recipe)
+            chosen = _plan(canonical.graph, target, recipe, source, feed, extra) if extra else chosen
+            stages.note(*notes)
     stages.note(*canonical.diagnostics)
     return Planned(target, original, canonical, chosen)
 
@@ -70,6 +77,9 @@ def target_of(recipe: Recipe) -> Target:
         raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}")
     if recipe.precision not in target.precisions:
         raise fail("R009", f"{target.title} does not take `{recipe.precision}`", "precision", f"choose {' or '.join(target.precisions)}")
+    for key in ("io", "keep_layout", "limits"):
+        if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
+            raise fail("R009", f"{target.title} does not take `{key}`", key, f"remove `{key}`")
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target
@@ -77,11 +87,11 @@ def target_of(recipe: Recipe) -> Target:
 
 def _best_form(original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> tuple[Canonical, Plan]:
     """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
-    best = canonicalize(original)
+    best = canonicalize(original, extra=target.lowers)
     best = Canonical(with_types(best.graph, recipe.shapes, feed), best.applied, best.diagnostics)
     chosen = _plan(best.graph, target, recipe, source, feed)
     for rewrite in target.rewrites:
-        form = canonicalize(best.graph, best.graph.opset, (rewrite,))
+        form = canonicalize(best.graph, best.graph.opset, (*target.lowers, rewrite))
         if not any(applied.rule == rewrite for applied in form.applied):
             continue
         other = _plan(form.graph, target, recipe, source, feed)
@@ -94,9 +104,15 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def _plan(graph: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> Plan:
+def _plan(graph: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None, extra: Mapping[str, Change] | None = None) -> Plan:
     rules = resolve_rules(recipe.rules, graph, source)
-    return plan(graph, target, recipe, concrete_shapes(graph, recipe.shapes, feed), rules.nodes, rules.tensors)
+    return plan(graph, target, recipe, concrete_shapes(graph, recipe.shapes, feed), merged(rules.nodes, extra or {}), rules.tensors)
+
+
+def replanned(planned: Planned, recipe: Recipe, source: Source | None, kept: Mapping[str, Reason]) -> Plan:
+    """The plan again, with some nodes left float whatever they would gain."""
+    rules = resolve_rules(recipe.rules, planned.graph, source)
+    return plan(planned.graph, planned.target, recipe, planned.plan.shapes, rules.nodes, rules.tensors, kept)
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:

@@ -32,7 +32,7 @@ from ..report.record import (
 )
 from ..runtime import host_name
 from ..targets import Target
-from ..verify import Readback, SessionProof
+from ..verify import Device, Readback, SessionProof
 from .events import Stages
 from .planning import Planned
 from .staging import sha256
@@ -47,6 +47,7 @@ class Result:
     proofs: tuple[SessionProof, ...]
     readback: Readback | None
     forecast: str | None = None
+    device: Device | None = None
     algorithms: tuple[AlgorithmStep, ...] = ()
 
 
@@ -77,6 +78,7 @@ def make_record(
         proofs=result.proofs,
         readback=result.readback,
         forecast=result.forecast,
+        device=result.device,
         measurements=measured,
         gates=gates,
         diagnostics=tuple(problem(d) for d in stages.diagnostics),

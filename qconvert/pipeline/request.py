@@ -49,6 +49,7 @@ def make_request(
     changes: Mapping[str, Any],
     evaluate: bool = True,
     threads: int = 1,
+    reports: Path | None = None,
 ) -> tuple[Request, tuple[Diagnostic, ...]]:
     """Everything that `convert` needs, from paths and options.
 
@@ -61,4 +62,4 @@ def make_request(
     else:
         final, source, notes = effective_recipe(recipe, target, changes)
         base = recipe.parent if recipe is not None else Path(".")
-    return Request(model, output, final, data, source, base, evaluate, threads), notes
+    return Request(model, output, final, data, source, base, evaluate, threads, reports), notes

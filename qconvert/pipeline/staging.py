@@ -26,11 +26,13 @@ class Destination:
 
     Attributes:
         folder: made if missing; stem and extension: of the artefact.
+        reports: folder of the reports; None for the same one.
     """
 
     folder: Path
     stem: str
     extension: str
+    reports: Path | None = None
 
     @property
     def artefact(self) -> Path:
@@ -45,10 +47,14 @@ class Destination:
     @property
     def report(self) -> Path:
         """The JSON report."""
-        return self.folder / f"{self.stem}.report.json"
+        return self.report_as(".json")
+
+    def report_as(self, extension: str) -> Path:
+        """A report in another format."""
+        return (self.reports or self.folder) / f"{self.stem}.report{extension}"
 
 
-def destination(output: Path, extension: str, inputs: tuple[Path, ...]) -> Destination:
+def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports: Path | None = None) -> Destination:
     """Where `-o` points to: a file if it ends in .onnx or .tflite, else a folder that receives `model<extension>`.
 
     Raises:
@@ -58,13 +64,13 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...]) -> Desti
     if output.suffix in ARTEFACTS:
         if output.suffix != extension:
             raise fail("R009", f"this target writes {extension} files", output, f"name the output `{output.stem}{extension}`")
-        found = Destination(output.parent, output.stem, extension)
+        found = Destination(output.parent, output.stem, extension, reports)
     else:
-        found = Destination(output, "model", extension)
+        found = Destination(output, "model", extension, reports)
     with guarded(output):
         _nothing_in_the_way(found)
     for path in inputs:
-        for file in (found.artefact, found.rejected):
+        for file in (found.artefact, found.rejected, found.report):
             _keep_apart(file.resolve(), path)
     return found
 
@@ -73,7 +79,8 @@ def _nothing_in_the_way(place: Destination) -> None:
     for file in (place.artefact, place.rejected, place.report):
         if file.is_dir():
             raise fail("O001", "a folder of this name exists", file, "choose another output name")
-    for folder in (place.folder, *place.folder.parents):
+    folders = (place.folder, place.reports or place.folder)
+    for folder in (path for each in folders for path in (each, *each.parents)):
         if folder.exists() and not folder.is_dir():
             raise fail("O001", "a file is in the way, where a folder is needed", folder, "choose another output path")
 
@@ -141,6 +148,17 @@ def publish(files: Sequence[tuple[Path, Path]], stale: Sequence[Path] = ()) -> N
         for path in stale:
             with guarded(path):
                 path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one file in one step.
+
+    Raises:
+        QConvertError: O001 or O002.
+    """
+    with staged(path.parent) as folder:
+        (folder / path.name).write_text(text, encoding="utf-8")
+        publish([(folder / path.name, path)])
 
 
 def _flush(path: Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import fail
-from ..graph import Array, Graph
+from ..errors import Diagnostic, QConvertError, fail
+from ..graph import Array, Graph, TensorType
 from ..ops import OPS, Role
+from ..plan import Kind, Plan
+from ..recipe import Recipe
+from ..targets import Target
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 _CHUNK = 1 << 22  # values looked at together, so that a mapped weight is never held in memory as a whole
@@ -28,6 +31,41 @@ def refuse(graph: Graph, model: Path) -> None:
         raise fail("M012", "the graph has no inputs, so its outputs are constants", model, "export the model with its input as a graph input")
     for name, kind in _broken(graph):
         raise fail("M011", f"weight `{name}` holds {kind} values", model, "export the model again, or repair the checkpoint that it comes from")
+
+
+def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
+    """The graph with every input dimension a number, for targets whose files fix them: a batch is 1, others come from the recipe.
+
+    Raises:
+        QConvertError: M010 for an open dimension that the recipe does not name.
+    """
+    if not target.static_shapes:
+        return graph
+    types = dict(graph.types)
+    for name in graph.feeds:
+        kind = graph.type_of(name)
+        dims = kind.shape or ()
+        for place, dim in enumerate(dims):
+            if not isinstance(dim, int) and place > 0 and dim not in recipe.shapes:
+                raise fail("M010", f"dimension {place} of input `{name}` is open ({dim or 'unnamed'}), {target.title} files have fixed sizes", None, f"give its size: `shapes: {{{dim or 'name'}: 64}}`, or export the model with a fixed one")
+        types[name] = TensorType(kind.dtype, tuple(d if isinstance(d, int) else recipe.shapes.get(d or "", 1) for d in dims))
+    return graph.with_(types=types)
+
+
+def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
+    """Refuse what would stay float, on targets that run integers only.
+
+    Raises:
+        QConvertError: M014 for every such node, with the reason and what to do.
+    """
+    advice = dict(target.advice)
+    found = [
+        Diagnostic("M014", f"{node.op}: {chosen.nodes[node.name].reason}", f"node `{node.name}`", advice.get(node.op, "replace it, or cut the model before it"))
+        for node in graph.nodes
+        if chosen.nodes[node.name].kind not in (Kind.INTEGER, Kind.ABSORBED)
+    ]
+    if found:
+        raise QConvertError(found)
 
 
 def _broken(graph: Graph) -> Iterator[tuple[str, str]]:

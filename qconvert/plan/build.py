@@ -20,6 +20,7 @@ from .profit import profitable
 from .tensors import anchored, quantized_tensors, tensor_plans, weight_plans
 from .work import NO_RULE, Work, reads
 
+NOTHING: Mapping[str, Reason] = {}
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -30,18 +31,20 @@ def plan(
     shapes: Shapes,
     node_rules: Mapping[str, Change] | None = None,
     tensor_rules: Mapping[str, Change] | None = None,
+    kept: Mapping[str, Reason] = NOTHING,
 ) -> Plan:
     """Decide for every node and tensor of a canonical graph.
 
     Args:
         shapes: a concrete shape for every tensor, for limits and costs (see `runtime.shapes`).
         node_rules, tensor_rules: merged settings of the recipe's rules by node and tensor name.
+        kept: nodes that must stay float, with the reason.
 
     Raises:
         QConvertError: R009 where a rule asks for what the target cannot do.
     """
     node_rules, tensor_rules = node_rules or {}, tensor_rules or {}
-    found = candidates(graph, target, recipe, node_rules, shapes)
+    found = candidates(graph, target, recipe, node_rules, shapes, kept)
     _check_forced(found, node_rules)
     work = Work(graph, target, recipe, node_rules, tensor_rules, shapes, found, _estimates(graph, target, shapes))
     forced: frozenset[str] = frozenset()

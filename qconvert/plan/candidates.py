@@ -34,14 +34,16 @@ class Candidate:
     host: str = ""
 
 
-def candidates(graph: Graph, target: Target, recipe: Recipe, rules: Mapping[str, Change], shapes: Shapes) -> dict[str, Candidate]:
-    """Candidate of every node by name."""
+def candidates(
+    graph: Graph, target: Target, recipe: Recipe, rules: Mapping[str, Change], shapes: Shapes, kept: Mapping[str, Reason]
+) -> dict[str, Candidate]:
+    """Candidate of every node by name; `kept` are float for a reason that is already known."""
     dynamic = _wants_dynamic(graph, target, recipe)
     masked = masks(graph)
     found: dict[str, Candidate] = {}
     for node in graph.nodes:
         rule = rules.get(node.name, _UNCHANGED)
-        reason = _barred(node, graph, rule, masked)
+        reason = kept.get(node.name) or _barred(node, graph, rule, masked)
         if reason is not None:
             found[node.name] = Candidate(Kind.FLOAT, reason)
             continue
@@ -149,7 +151,7 @@ def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidat
     if producer is None or bounds is None or not bounds[0] <= 0 <= bounds[1]:
         return ""
     row, candidate = spec(producer), found.get(producer.name)
-    if row is None or candidate is None or candidate.kind is not Kind.INTEGER or row.tie is not Tie.FREE:
+    if row is None or candidate is None or candidate.kind is not Kind.INTEGER or row.tie is not Tie.FREE or producer.op in target.same_scale:
         return ""
     if candidate.kernel is None or candidate.kernel.output == "raw":
         return ""  # nothing that could saturate

@@ -10,7 +10,7 @@ from ..graph import Graph, Node
 from ..ops import Role, inputs_with, macs, spec
 from ..targets.model import Cost, CostModel
 from .limits import Call
-from .patterns import is_activation_product
+from .patterns import is_activation_product, silu_product
 
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 _LARGE = 1 << 18  # float weights of more than 1 MiB no longer fit the level-2 cache
@@ -60,7 +60,7 @@ def classify(call: Call) -> tuple[str, ...]:
             return ("batched-matmul",) if is_activation_product(call.graph, node) else _classify_product(call)
         case "Add" | "Mul" | "Sub" | "Div":
             return (*_classify_pair(call), "elementwise")
-        case "Sigmoid" if _silu_product(call.graph, node) is not None:
+        case "Sigmoid" if silu_product(call.graph, node) is not None:
             return ("silu-gate", "sigmoid", "function")
         case "Transpose":
             return ("transpose",) if len(call.out) <= 4 else ("transpose-nd",)
@@ -111,15 +111,9 @@ def _behind_conv(graph: Graph, node: Node) -> bool:
     return any((p := graph.producer.get(name)) is not None and p.op == "Conv" and graph.sole_consumer(name) is node for name in node.inputs)
 
 
-def _silu_product(graph: Graph, sigmoid: Node) -> Node | None:
-    """The Mul that completes x * sigmoid(x), which the runtime fuses in float."""
-    user = graph.sole_consumer(sigmoid.output)
-    return user if user is not None and user.op == "Mul" and sigmoid.input(0) in user.inputs else None
-
-
 def _silu_gate(graph: Graph, name: str) -> bool:
     producer = graph.producer.get(name)
-    return producer is not None and producer.op == "Sigmoid" and _silu_product(graph, producer) is not None
+    return producer is not None and producer.op == "Sigmoid" and silu_product(graph, producer) is not None
 
 
 # --- sizes -------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ..ops import Role, Shapes, inputs_with
 from ..targets.model import Limit
 from .model import Reason
 from .patterns import is_activation_product
+from .resize import resize_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,56 @@ def _tensor_core_conv(call: Call, value: Any) -> str:
     return "" if fine else f"{cin} to {cout} channels are below {value}, too small for INT8 tensor cores"
 
 
+def _broadcast_rank(call: Call, value: Any) -> str:
+    return "" if len(call.out) <= value else f"its result has rank {len(call.out)}, the kernel takes {value} at most"
+
+
+def _not_dilated(call: Call, _: Any) -> str:
+    return "its window is dilated" if any(d != 1 for d in call.node.attr("dilations") or ()) else ""
+
+
+def _plain_transpose(call: Call, _: Any) -> str:
+    node, weight, data = call.node, call.shape(1), call.shape(0)
+    if any(d != 1 for d in node.attr("dilations") or ()):
+        return "it is dilated"
+    n = len(weight) - 2
+    strides, pads = node.attr("strides") or (1,) * n, node.attr("pads") or (0,) * 2 * n
+    full = [(data[2 + i] - 1) * strides[i] + weight[2 + i] - pads[i] for i in range(n)]
+    return "" if all(have >= out for have, out in zip(full, call.out[2:], strict=True)) else "output_padding reaches beyond the last window"
+
+
+def _matrix(call: Call, _: Any) -> str:
+    left, right = call.shape(0), call.shape(1)
+    if call.node.input(0) in call.graph.weights:
+        return "its first factor is a constant, the kernel takes constants on the right only"
+    if call.node.input(1) in call.graph.weights:
+        return "" if len(right) >= 2 and prod(right[:-2]) == 1 else f"its weight has rank {len(right)}, the kernel takes one matrix"
+    return "" if 2 <= len(left) == len(right) <= 4 and left[:-2] == right[:-2] else "the kernel multiplies two batches of matrices of the same shape, of rank 2 to 4"
+
+
+def _exponent(call: Call, _: Any) -> str:
+    value = call.graph.constant(call.node.input(1))
+    fine = value is not None and value.size == 1 and float(value.reshape(-1)[0]) in (2.0, -0.5)
+    return "" if fine else "only the exponents 2 and -0.5 have integer kernels"
+
+
+def _forward_slice(call: Call, _: Any) -> str:
+    steps = call.graph.constant(call.node.input(4)) if call.node.input(4) else None
+    return "a negative step reads backwards" if steps is not None and bool((steps < 0).any()) else ""
+
+
+def _pad_mode(call: Call, _: Any) -> str:
+    pads = call.graph.constant(call.node.input(1))
+    if pads is not None and bool((pads < 0).any()):
+        return "negative padding cuts, use Slice"
+    mode = call.node.attr("mode", "constant")
+    return "" if mode in ("constant", "reflect") else f"mode `{mode}` has no kernel"
+
+
+def _resize_kernel(call: Call, _: Any) -> str:
+    return resize_fault(call.node, call.shape(0), call.out)
+
+
 LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "rank": _rank,
     "max-rank": _max_rank,
@@ -156,6 +207,14 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "zero-pad": _zero_pad,
     "tensor-core-matmul": _tensor_core_matmul,
     "tensor-core-conv": _tensor_core_conv,
+    "broadcast-rank": _broadcast_rank,
+    "not-dilated": _not_dilated,
+    "plain-transpose": _plain_transpose,
+    "matrix": _matrix,
+    "exponent": _exponent,
+    "forward-slice": _forward_slice,
+    "pad-mode": _pad_mode,
+    "resize-kernel": _resize_kernel,
 }
 _SMALL = {"tensor-core-matmul", "tensor-core-conv", "group-channels"}
 

@@ -68,12 +68,14 @@ class TensorPlan:
         group: tensors of one group share one scale and zero point.
         bounds: interval that the values cannot leave (after Sigmoid, Clip, ...).
         method: range method; "" for the recipe's default.
+        fixed: scale and zero point that a kernel dictates, whatever the data.
     """
 
     format: Format
     group: int
     bounds: tuple[float, float] | None = None
     method: str = ""
+    fixed: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

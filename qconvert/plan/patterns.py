@@ -112,6 +112,32 @@ def tail(graph: Graph, nodes: Mapping[str, NodePlan]) -> frozenset[str]:
     return frozenset(found)
 
 
+def silu_product(graph: Graph, sigmoid: Node) -> Node | None:
+    """The Mul that completes x * sigmoid(x)."""
+    user = graph.sole_consumer(sigmoid.output)
+    return user if user is not None and user.op == "Mul" and sigmoid.input(0) in user.inputs else None
+
+
+_SILU = (-10.0, float("inf"))  # x * sigmoid(x) is above -0.0005 for all smaller x
+
+
+def useful_interval(graph: Graph, name: str) -> tuple[float, float] | None:
+    """Interval of a value outside of which none of its readers notices a difference; None where one does."""
+    if name in graph.outputs:
+        return None
+    users = graph.consumers_of(name)
+    products = {p.name for n in users if n.op == "Sigmoid" and (p := silu_product(graph, n)) is not None}
+    found: list[tuple[float, float]] = []
+    for node in users:
+        row = spec(node)
+        silu = node.name in products or (node.op == "Sigmoid" and silu_product(graph, node) is not None)
+        interval = _SILU if silu else row.saturates if row is not None else None
+        if interval is None:
+            return None
+        found.append(interval)
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
+
 def residual_skip(graph: Graph, add: Node, weighted: frozenset[str]) -> int | None:
     """Input of a residual Add that is the skip branch, None if the Add is none.
 

@@ -11,6 +11,7 @@ from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis
 from ..recipe.types import Change
 from ..targets.model import Format
 from .model import Kind, NodePlan, TensorPlan, WeightPlan
+from .patterns import useful_interval
 from .work import NO_RULE, Work, arrives_as_integers
 
 
@@ -40,10 +41,18 @@ def tensor_plans(work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str
     for name in quantized:
         members.setdefault(numbers[leaders[name]], []).append(name)
     formats = {group: _format(work, names) for group, names in members.items()}
+    fixed = {group: _fixed(work, names, formats[group]) for group, names in members.items()}
     tensors = {
-        name: TensorPlan(formats[numbers[leaders[name]]], numbers[leaders[name]], _bounds(work, name), _method(work, name)) for name in quantized
+        name: TensorPlan(formats[numbers[leaders[name]]], numbers[leaders[name]], _bounds(work, name), _method(work, name), fixed[numbers[leaders[name]]])
+        for name in quantized
     }
-    return tensors, {group: tuple(_roots(work, nodes, names)) for group, names in members.items()}
+    return tensors, {group: tuple(_roots(work, nodes, names)) if fixed[group] is None else () for group, names in members.items()}
+
+
+def _fixed(work: Work, names: list[str], format_: Format) -> tuple[float, int] | None:
+    """Parameters that the kernel behind one of the tensors dictates."""
+    writers = {producer.op for name in names if (producer := work.graph.producer.get(name)) is not None}
+    return next(((f.scale, f.zero_point) for f in work.target.fixed_scales if f.op in writers and f.bits == format_.bits), None)
 
 
 def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dict[str, str]:
@@ -54,7 +63,7 @@ def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dic
         if nodes[node.name].kind is not Kind.INTEGER or row is None:
             continue
         joined: list[str] = []
-        if row.tie is Tie.SAME:
+        if work.keeps_scale(node):
             joined = [node.input(0), *node.outputs]
         elif node.op == "Concat" and work.target.tie_concat:
             joined = [*node.inputs, *node.outputs]
@@ -76,8 +85,7 @@ def _roots(work: Work, nodes: Mapping[str, NodePlan], names: list[str]) -> list[
 
     def moved(name: str) -> bool:
         producer = work.graph.producer.get(name)
-        row = spec(producer) if producer is not None else None
-        return producer is not None and row is not None and row.tie is Tie.SAME and nodes[producer.name].kind is Kind.INTEGER and producer.input(0) in group
+        return producer is not None and work.keeps_scale(producer) and nodes[producer.name].kind is Kind.INTEGER and producer.input(0) in group
 
     return [name for name in names if not moved(name)] or names[:1]
 
@@ -104,14 +112,17 @@ def _method(work: Work, name: str) -> str:
 
 
 def _bounds(work: Work, name: str) -> tuple[float, float] | None:
-    producer = work.graph.producer.get(name)
-    if producer is None:
-        return None
-    row = spec(producer)
-    if row is not None and row.tie is Tie.CLAMP:
-        return clamp_bounds(producer, work.graph)
-    return row.fixed if row is not None else None
+    """Interval of the values that matter: what the producer can write, cut to what the readers notice."""
+    found = [interval for interval in (_written_interval(work, name), useful_interval(work.graph, name)) if interval is not None]
+    return (max(low for low, _ in found), min(high for _, high in found)) if found else None
 
+
+def _written_interval(work: Work, name: str) -> tuple[float, float] | None:
+    producer = work.graph.producer.get(name)
+    row = spec(producer) if producer is not None else None
+    if producer is None or row is None:
+        return None
+    return clamp_bounds(producer, work.graph) if row.tie is Tie.CLAMP else row.fixed
 
 
 def weight_plans(work: Work, nodes: Mapping[str, NodePlan]) -> dict[tuple[str, int], WeightPlan]:
@@ -135,8 +146,13 @@ def weight_plans(work: Work, nodes: Mapping[str, NodePlan]) -> dict[tuple[str, i
 def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     rule = work.node_rules.get(node.name, NO_RULE)
     rank = len(work.graph.weights[node.input(index)].shape)
-    per_channel = rule.granularity == "per-channel" if rule.granularity else work.target.per_channel
+    by_default = work.target.per_channel and node.op not in work.target.per_tensor
+    per_channel = rule.granularity == "per-channel" if rule.granularity else by_default
     format_ = replace(work.target.weight, bits=7) if work.recipe.reduce_range else work.target.weight
+    if rule.weight_bits == 4:
+        if work.target.small_weight is None:
+            raise fail("R009", f"{work.target.title} has no 4-bit weights", node.name, "remove `weight_bits: 4` for this node")
+        format_ = work.target.small_weight
     return WeightPlan(format_, weight_axis(node, rank) if per_channel else None)
 
 

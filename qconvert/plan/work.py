@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..graph import Graph, Node
-from ..ops import Shapes
+from ..ops import Shapes, Tie, spec
 from ..recipe.types import Change, Recipe
 from ..targets.model import Target
 from .candidates import Candidate
@@ -28,6 +28,11 @@ class Work:
     shapes: Shapes
     found: Mapping[str, Candidate]
     estimates: Mapping[str, Estimate]
+
+    def keeps_scale(self, node: Node) -> bool:
+        """Whether the node's kernel has no scale of its own for its output."""
+        row = spec(node)
+        return row is not None and (row.tie is Tie.SAME or node.op in self.target.same_scale)
 
     def host_of(self, node: Node) -> str:
         """Name of the unit that the node belongs to in the cut: itself, or the host of an absorbed clamp."""

@@ -85,6 +85,7 @@ class Change(Settings):
         default=None, description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm)"
     )
     bits: Literal[8, 16] | None = Field(default=None, description="bits of the activations")
+    weight_bits: Literal[4, 8] | None = Field(default=None, description="bits of the weights")
     symmetric: bool | None = Field(default=None, description="symmetric activations, zero point in the middle")
     granularity: Literal["per-channel", "per-tensor"] | None = Field(
         default=None, description="granularity of the weights' scales"
@@ -120,6 +121,28 @@ class Evaluation(Settings):
     layers: bool = Field(default=True, description="SQNR of every quantized tensor against FP32")
     threads: Annotated[int, Field(ge=1)] = Field(default=1, description="threads of the timed sessions")
     rounds: Annotated[int, Field(ge=1)] = Field(default=15, description="interleaved timing rounds")
+
+
+def _bytes(value: Any) -> Any:
+    """`64k` and `1M` as bytes; anything else unchanged, for the type to judge."""
+    found = re.match(SIZE, value) if isinstance(value, str) else None
+    return int(float(found[1]) * {"": 1, "k": 1024, "M": 1024**2}[found[2]]) if found else value
+
+
+SIZE = r"^([0-9]{1,9}(?:\.[0-9]{1,3})?)(k|M)?$"
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes, json_schema_input_type=Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=SIZE)]),
+    Field(gt=0),
+    Wanted("a number of bytes, or one such as `64k` or `1M`"),
+]
+
+
+class Limits(Settings):
+    """Memory of the device; choices between accuracy and memory are made within it, and a result beyond it is rejected."""
+
+    arena: Size | None = Field(default=None, description="bytes of RAM for the tensor arena, such as `64k`")
+    flash: Size | None = Field(default=None, description="bytes of flash for the model, such as `256k`")
 
 
 class Gates(Settings):
@@ -167,6 +190,13 @@ class Recipe(Settings):
     shapes: dict[str, Annotated[int, Field(gt=0)]] = Field(
         default={}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
     )
+    io: Literal["integer", "float"] | None = Field(
+        default=None, description="type of inputs and outputs, where the whole file is integer; integer unless told otherwise"
+    )
+    keep_layout: bool = Field(
+        default=False, description="inputs and outputs keep the order of axes of the model, where the target would choose channels last"
+    )
+    limits: Limits = Field(default=Limits(), description="memory of the device")
     reduce_range: bool = Field(
         default=False, description="7-bit weights, for x86 machines without VNNI; only where saturation can occur"
     )

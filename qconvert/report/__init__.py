@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from .html import to_html
+from .junit import to_junit
+from .layers_csv import to_csv
+from .markdown import to_markdown
 from .record import RunRecord
+from .schema import record_schema
 
 
 def to_json(record: RunRecord) -> str:
@@ -12,6 +18,20 @@ def to_json(record: RunRecord) -> str:
     return record.model_dump_json(indent=1) + "\n"
 
 
-FORMATS: dict[str, Callable[[RunRecord], str]] = {"json": to_json}
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One row of the table: what the file's name ends with behind `<output stem>.report`, and what writes it."""
 
-__all__ = ["FORMATS", "RunRecord", "to_json"]
+    extension: str
+    render: Callable[[RunRecord], str]
+
+
+FORMATS: Mapping[str, Format] = {
+    "json": Format(".json", to_json),
+    "html": Format(".html", to_html),
+    "md": Format(".md", to_markdown),
+    "junit": Format(".xml", to_junit),
+    "csv": Format(".csv", to_csv),
+}
+
+__all__ = ["FORMATS", "Format", "RunRecord", "record_schema", "to_csv", "to_html", "to_json", "to_junit", "to_markdown"]

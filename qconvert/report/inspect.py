@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..evaluate.model import Number, Value
 from .record import ModelInfo
-from .terminal import size
+from .words import size
 
 
 class LargeTensor(Value):
@@ -50,12 +50,21 @@ class Inspection(Value):
 def inspection_text(found: Inspection) -> RenderableType:
     """The inspection for a terminal."""
     model = found.model
-    head = Text(f"{model.path}", style="bold").append(f"\n  opset {model.opset}, {model.nodes} nodes, {model.parameters:,} parameters, {found.macs:,} MACs a run", "default")
+    head = Text(f"{model.path}", style="bold").append(
+        f"\n  opset {model.opset}, {model.nodes} nodes, {model.parameters:,} parameters, {found.macs:,} MACs a run",
+        "default",
+    )
     for label, tensors in (("input", model.inputs), ("output", model.outputs)):
         for name, kind in tensors.items():
             head.append(f"\n  {label} {name}: {kind}", "default")
     operators = Text("  operators: " + ", ".join(f"{count} {op}" for op, count in found.operators.items()))
-    return Group(head, operators, _tensors("largest weights", found.weights), _tensors("largest activations", found.activations), _targets(found))
+    return Group(
+        head,
+        operators,
+        _tensors("largest weights", found.weights),
+        _tensors("largest activations", found.activations),
+        _targets(found),
+    )
 
 
 def _tensors(title: str, tensors: tuple[LargeTensor, ...]) -> Table:
@@ -66,12 +75,23 @@ def _tensors(title: str, tensors: tuple[LargeTensor, ...]) -> Table:
 
 
 def _targets(found: Inspection) -> Table:
-    table = Table("target", "integer MACs", "predicted speed", "weights", "what stays float", title="targets", title_justify="left", title_style="bold")
+    table = Table(
+        "target",
+        "integer MACs",
+        "predicted speed",
+        "weights",
+        "what stays float",
+        title="targets",
+        title_justify="left",
+        title_style="bold",
+    )
     for view in found.targets:
         if view.blocked:
             table.add_row(view.target, "", "", "", escape(view.blocked))
             continue
         share = "" if view.integer_share is None else f"{view.integer_share:.1%}"
         speed = "" if view.speedup is None else f"{view.speedup:.2f}x"
-        table.add_row(view.target, share, speed, "" if view.bytes is None else size(view.bytes), escape("\n".join(view.reasons)))
+        table.add_row(
+            view.target, share, speed, "" if view.bytes is None else size(view.bytes), escape("\n".join(view.reasons))
+        )
     return table

@@ -19,7 +19,11 @@ from .terminal import plan_table
 def plan_text(info: PlanInfo, rewrites: Sequence[Applied]) -> RenderableType:
     """The plan by groups, with the rewrites that come before it."""
     head = Text(f"{info.target}, {info.format}", style="bold")
-    lines = [Text(f"{applied.rule}: {len(applied.lines)} times, first {applied.lines[0]}") for applied in rewrites if applied.lines]
+    lines = [
+        Text(f"{applied.rule}: {len(applied.lines)} times, first {applied.lines[0]}")
+        for applied in rewrites
+        if applied.lines
+    ]
     source = [Text(f"times are predicted, not measured: {info.cost_source}")] if info.cost_source else []
     return Group(head, *lines, plan_table(info), *source)
 
@@ -29,7 +33,9 @@ def node_table(info: PlanInfo) -> Table:
     table = Table("node", "operator", "becomes", "MACs", "float us", "us", "why")
     for node in info.nodes:
         times = ["" if t is None else f"{t:.1f}" for t in (node.float_us, node.us)]
-        table.add_row(escape(node.name), node.op, node.kind, f"{node.macs:,}" if node.macs else "", *times, escape(_reason(node)))
+        table.add_row(
+            escape(node.name), node.op, node.kind, f"{node.macs:,}" if node.macs else "", *times, escape(_reason(node))
+        )
     return table
 
 
@@ -43,7 +49,12 @@ def named_nodes(info: PlanInfo, name: str) -> tuple[NodeInfo, ...]:
     found = exact or tuple(n for n in info.nodes if name in n.name)
     if not found:
         near = get_close_matches(name, [n.name for n in info.nodes], 3, 0.3)
-        raise fail("R011", f"no node is called `{name}`", None, f"did you mean {', '.join(f'`{n}`' for n in near)}?" if near else "`qconvert plan --all` lists them")
+        raise fail(
+            "R011",
+            f"no node is called `{name}`",
+            None,
+            f"did you mean {', '.join(f'`{n}`' for n in near)}?" if near else "`qconvert plan --all` lists them",
+        )
     return found
 
 

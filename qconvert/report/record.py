@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from ..evaluate.model import GateResult, Measurements, Number, Value
 from ..optimize.model import AlgorithmStep
-from ..verify.model import Readback, SessionProof
+from ..verify.model import Device, Readback, SessionProof
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class Problem(Value):
@@ -102,12 +102,67 @@ class DataInfo(Value):
     evaluated_on: str
 
 
+class Convergence(Value):
+    """How far the calibration pass had come after some samples.
+
+    Attributes:
+        share: mean over tensors of the width of the values seen so far over the final width, 0..1.
+    """
+
+    samples: int
+    share: Number
+
+
 class CalibrationInfo(Value):
     """The calibration pass."""
 
     samples: int
     tensors: int
     method: str
+    convergence: tuple[Convergence, ...] = ()
+
+
+class Histogram(Value):
+    """The values of a tensor and the range that its codes cover.
+
+    Attributes:
+        kind: "activation" or "weight".
+        node: the reader of a weight, "" for activations.
+        counts: in equal bins over [low, high], of a thinned subset of the values.
+        range_low, range_high: what the codes reach. Weights with a scale for each channel are shown in units of their
+            channel's own range, so that this is -1 to 1.
+        clipped: share of the values beyond the range, 0..1.
+        sqnr_db: of rounding and clipping this tensor alone.
+        channels: number of scales; scale_low, scale_high: smallest and largest of them.
+    """
+
+    name: str
+    kind: Literal["activation", "weight"]
+    node: str = ""
+    format: str
+    low: Number
+    high: Number
+    counts: tuple[int, ...]
+    range_low: Number
+    range_high: Number
+    clipped: Number
+    sqnr_db: Number
+    channels: int = 1
+    scale_low: Number
+    scale_high: Number
+
+
+class TensorSize(Value):
+    """Bytes of a weight before and after.
+
+    Attributes:
+        format: of its stored codes, or the element type where it stays float.
+    """
+
+    name: str
+    format: str
+    float_bytes: int
+    bytes: int
 
 
 class StageTime(Value):
@@ -139,10 +194,13 @@ class RunRecord(Value):
     plan: PlanInfo
     data: DataInfo | None = None
     calibration: CalibrationInfo | None = None
+    histograms: tuple[Histogram, ...] = ()
+    sizes: tuple[TensorSize, ...] = ()
     algorithms: tuple[AlgorithmStep, ...] = ()
     proofs: tuple[SessionProof, ...] = ()
     readback: Readback | None = None
     forecast: str | None = None
+    device: Device | None = None
     measurements: Measurements = Measurements()
     gates: tuple[GateResult, ...] = ()
     diagnostics: tuple[Problem, ...] = ()

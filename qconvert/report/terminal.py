@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from math import isinf
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -13,7 +11,9 @@ from rich.text import Text
 
 from ..evaluate.model import Interval, Measurements, Metric
 from .message import message_text
-from .record import NodeInfo, PlanInfo, RunRecord
+from .record import PlanInfo, RunRecord
+from .rows import NodeGroup, node_groups
+from .words import decibel, number, size
 
 _SHOWN = 8  # rows of long lists; the JSON report has them all
 
@@ -69,14 +69,28 @@ def measurements_table(measured: Measurements) -> Table:
         table.add_row("output SQNR", "", decibel(fidelity.sqnr_db), f"{fidelity.samples} {fidelity.part} samples")
         table.add_row("output cosine", "", f"{fidelity.cosine:.5f}", "")
         if fidelity.agreement is not None:
-            table.add_row("same top-1", "", f"{fidelity.agreement:.1%}", _interval(fidelity.agreement_interval, "{:.1%}"))
+            table.add_row(
+                "same top-1", "", f"{fidelity.agreement:.1%}", _interval(fidelity.agreement_interval, "{:.1%}")
+            )
     if measured.size:
-        table.add_row("size", size(measured.size.float_bytes), size(measured.size.bytes), f"{measured.size.ratio:.2f}x smaller")
+        table.add_row(
+            "size", size(measured.size.float_bytes), size(measured.size.bytes), f"{measured.size.ratio:.2f}x smaller"
+        )
     if measured.latency:
         latency = measured.latency
         quartiles = f"quartiles {latency.ratio_quartiles[0]:.2f} to {latency.ratio_quartiles[1]:.2f}"
-        table.add_row("latency, median", f"{latency.float_ms:.3f} ms", f"{latency.ms:.3f} ms", f"{latency.ratio:.2f}x ({quartiles})")
-        table.add_row("latency, p95", f"{latency.float_p95_ms:.3f} ms", f"{latency.p95_ms:.3f} ms", f"{latency.threads} thread(s), {latency.clock} time")
+        table.add_row(
+            "latency, median",
+            f"{latency.float_ms:.3f} ms",
+            f"{latency.ms:.3f} ms",
+            f"{latency.ratio:.2f}x ({quartiles})",
+        )
+        table.add_row(
+            "latency, p95",
+            f"{latency.float_p95_ms:.3f} ms",
+            f"{latency.p95_ms:.3f} ms",
+            f"{latency.threads} thread(s), {latency.clock} time",
+        )
         if not latency.on_target:
             table.add_row("", "", "", f"on {escape(latency.host)}, not the target")
     return table
@@ -85,28 +99,24 @@ def measurements_table(measured: Measurements) -> Table:
 def plan_table(plan: PlanInfo) -> Table:
     """How many nodes became what, and why the float ones did."""
     table = Table("nodes", "become", "MACs", "why", title="plan", title_justify="left", title_style="bold")
-    groups: Counter[tuple[str, str, str]] = Counter()
-    macs: Counter[tuple[str, str, str]] = Counter()
-    examples: dict[tuple[str, str, str], NodeInfo] = {}
-    for node in plan.nodes:
-        key = (node.kind, node.reason_code, node.op if node.reason_code in ("P001", "P003") else "")
-        groups[key] += 1
-        macs[key] += node.macs
-        examples.setdefault(key, node)
-    for key, count in sorted(groups.items(), key=lambda item: (-macs[item[0]], -item[1])):
-        share = f"{macs[key] / plan.macs:.1%}" if plan.macs and macs[key] else ""
-        table.add_row(str(count), key[0], share, escape(_why(examples[key], count)))
-    expected = [f"{plan.integer_share:.1%} of the MACs in integer kernels", f"weights {size(plan.float_bytes)} -> {size(plan.bytes)}"]
+    for group in node_groups(plan):
+        table.add_row(str(group.count), group.kind, f"{group.share:.1%}" if group.share else "", escape(_why(group)))
+    expected = [
+        f"{plan.integer_share:.1%} of the MACs in integer kernels",
+        f"weights {size(plan.float_bytes)} -> {size(plan.bytes)}",
+    ]
     if plan.speedup is not None:
         expected.append(f"predicted {plan.speedup:.2f}x FP32 speed")
     table.caption, table.caption_justify = "; ".join(expected), "left"
     return table
 
 
-def _why(node: NodeInfo, count: int) -> str:
-    if not node.reason:
+def _why(group: NodeGroup) -> str:
+    if not group.reason:
         return ""
-    return f"{node.reason} [{node.reason_code}]" + (f", first `{node.name}`" if count > 1 else f", `{node.name}`")
+    return f"{group.reason} [{group.reason_code}]" + (
+        f", first `{group.first}`" if group.count > 1 else f", `{group.first}`"
+    )
 
 
 def _runs_as(record: RunRecord) -> Table:
@@ -122,9 +132,24 @@ def _runs_as(record: RunRecord) -> Table:
 
 
 def _algorithms(record: RunRecord) -> Table:
-    table = Table("algorithm", "before", "after", "kept", "seconds", title="accuracy algorithms, on held-out calibration samples", title_justify="left", title_style="bold")
+    table = Table(
+        "algorithm",
+        "before",
+        "after",
+        "kept",
+        "seconds",
+        title="accuracy algorithms, on held-out calibration samples",
+        title_justify="left",
+        title_style="bold",
+    )
     for step in record.algorithms:
-        table.add_row(step.name, decibel(step.before_db), decibel(step.after_db), "yes" if step.kept else "no", f"{step.seconds:.1f}")
+        table.add_row(
+            step.name,
+            decibel(step.before_db),
+            decibel(step.after_db),
+            "yes" if step.kept else "no",
+            f"{step.seconds:.1f}",
+        )
     return table
 
 
@@ -138,7 +163,9 @@ def _layers(record: RunRecord) -> Table:
 def _gates(record: RunRecord) -> Table:
     table = Table("gate", "", "", title="gates", title_justify="left", title_style="bold")
     for gate in record.gates:
-        table.add_row(gate.name, Text("passed", "green") if gate.passed else Text("FAILED", "bold red"), escape(gate.text))
+        table.add_row(
+            gate.name, Text("passed", "green") if gate.passed else Text("FAILED", "bold red"), escape(gate.text)
+        )
     return table
 
 
@@ -149,28 +176,10 @@ def _outputs(record: RunRecord) -> Text:
 
 
 def _drop(metric: Metric) -> str:
-    return f"drop {number(metric.drop)} {_interval(metric.interval, '{:+.4g}')} on {metric.samples} samples".replace("  ", " ")
+    return f"drop {number(metric.drop)} {_interval(metric.interval, '{:+.4g}')} on {metric.samples} samples".replace(
+        "  ", " "
+    )
 
 
 def _interval(interval: Interval | None, form: str) -> str:
     return "" if interval is None else f"(95 %: {form.format(interval.low)} to {form.format(interval.high)})"
-
-
-def number(value: float) -> str:
-    """A metric's value in four digits."""
-    return f"{value:.4g}"
-
-
-def decibel(value: float) -> str:
-    """An SQNR; infinite means equal."""
-    return "exact" if isinf(value) and value > 0 else f"{value:.1f} dB"
-
-
-def size(count: int) -> str:
-    """Bytes in the unit that reads best."""
-    value, unit = float(count), "B"
-    for bigger in ("KiB", "MiB", "GiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, bigger
-    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,10 @@ from typing import Any
 
 from ..errors import QConvertError, fail
 from ..graph import Array, Graph, save, serialize
+
+# From 1.29 on, onnxruntime reports every session to its maker (names and hashes of graph and weights among it) unless this is
+# set before it is imported. A converter of other people's models must not do that behind their back.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Feed = Mapping[str, Array]
 # "/path/to/file.cc:266 onnxruntime::Status onnxruntime::f(const T&, const std::map<K, V (*)(X)>&) const " inside of messages;
@@ -77,6 +82,9 @@ class Session:
             return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
         except Exception as error:
             raise fail(code, f"the model does not run: {reason(error)}", self._where) from error
+
+    def close(self) -> None:
+        """Nothing to end: the session goes with its last reference."""
 
     def raw(self) -> Any:
         """The underlying session, for timing without our overhead."""

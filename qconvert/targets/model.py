@@ -133,6 +133,16 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class FixedScale:
+    """Parameters that every kernel of an operator demands of its output, for one width of activations."""
+
+    op: str
+    bits: int
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Everything that is particular to one target. No other code knows a target's name."""
 
@@ -148,6 +158,9 @@ class Target:
     bias: Literal["int32", "float"] = "int32"
     formats: tuple[str, ...] = ("qdq",)
     extension: str = ".onnx"
+    options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: io, keep_layout, limits
+    small_weight: Format | None = None  # 4-bit weights by rule
+    simulation: str = ""  # format in which onnxruntime runs the same numbers, where it cannot load the written one
     per_channel: bool = True
     absorbs: tuple[str, ...] = ()  # clamps that vanish into the range of the quantized output
     dynamic: tuple[str, ...] = ()  # operators with a kernel that measures its ranges at run time
@@ -162,6 +175,13 @@ class Target:
     deployed_here: bool = True  # the runtime that will run the file is the one at hand
     hosts: tuple[str, ...] = ()  # platform.machine() names on which a latency measured here speaks for the target
     try_with: str = ""  # the command that deploys or times the file on the target
+    whole: bool = False  # every node must be integer; a model with any other is refused before data is read
+    static_shapes: bool = False  # sizes are fixed in the file: the batch is 1, other open dimensions need `shapes:`
+    lowers: tuple[str, ...] = ()  # rewrite rules that always run, whatever they cost
+    same_scale: tuple[str, ...] = ()  # operators that requantize elsewhere and whose kernel here keeps its input's scale
+    fixed_scales: tuple[FixedScale, ...] = ()  # outputs whose parameters the kernels dictate
+    per_tensor: tuple[str, ...] = ()  # operators whose weights have one scale unless a rule says otherwise
+    advice: tuple[tuple[str, str], ...] = ()  # operator to what to do instead, for the refusal
 
     def kernels_of(self, op: str) -> tuple[Kernel, ...]:
         """Kernels for an operator, none if it stays float."""

@@ -52,3 +52,42 @@ class Readback(Value):
     integer_macs: Number
     conversions: int
     islands: tuple[str, ...]
+
+
+class Core(Value):
+    """Instructions of one inference on a core; `basis` says where the figure comes from."""
+
+    name: str
+    instructions: Number
+    basis: str
+
+
+class Operator(Value):
+    """One kind of operator in the file."""
+
+    name: str
+    count: int
+    macs: int
+
+
+class Device(Value):
+    """What the file needs on a device.
+
+    Attributes:
+        arena: bytes used, head and tail; None where no interpreter ran.
+        recommended: bytes to reserve; measured: whether it rests on a run.
+        witness: share of outputs that LiteRT's reference kernels give bit for bit; largest: largest difference in codes.
+        layouts: inputs and outputs in words.
+    """
+
+    arena: int | None
+    head: int | None
+    tail: int | None
+    recommended: int
+    measured: bool
+    operators: tuple[Operator, ...]
+    macs: int
+    cores: tuple[Core, ...]
+    layouts: tuple[str, ...]
+    witness: Number | None = None
+    largest: int | None = None

@@ -48,11 +48,20 @@ def prove(
                 for d in error.diagnostics
             ]
             continue
-        failures += _differences(float_graph.outputs, names, wanted, got)
-        failures += _not_finite(config.name, wanted, got)
-        proofs.append(SessionProof(name=config.name, optimize=config.optimize, deployed=config.deployed, sqnr_db=worst_sqnr(wanted, got), samples=len(feeds)))  # fmt: skip
-    failures += [d for proof in proofs if (d := _too_far(proof, floor_db))]
+        different, db = compared(float_graph.outputs, names, config.name, wanted, got)
+        failures += different
+        proofs.append(SessionProof(name=config.name, optimize=config.optimize, deployed=config.deployed, sqnr_db=db, samples=len(feeds)))
+    failures += [d for proof in proofs if (d := too_far(proof, floor_db))]
     return tuple(proofs), tuple(dict.fromkeys(failures))
+
+
+def compared(
+    wanted_names: tuple[str, ...], names: tuple[str, ...], runner: str, wanted: Sequence[Outputs], got: Sequence[Outputs]
+) -> tuple[list[Diagnostic], float]:
+    """V003 and V004 for outputs of a runner that are not those of FP32, and the SQNR of the worst one."""
+    failures = _differences(wanted_names, names, wanted, got)
+    failures += _not_finite(runner, wanted, got)
+    return failures, worst_sqnr(wanted, got)
 
 
 def _invalid(artefact: bytes | Path) -> list[Diagnostic]:
@@ -128,7 +137,8 @@ def _sqnr(pairs: Sequence[tuple[Array, Array]]) -> float:
     return sqnr_db(sum(d.signal for d in found), sum(d.noise for d in found))
 
 
-def _too_far(proof: SessionProof, floor_db: float) -> Diagnostic | None:
+def too_far(proof: SessionProof, floor_db: float) -> Diagnostic | None:
+    """V005 where the deployed session is further from FP32 than its formats explain."""
     if not proof.deployed or proof.sqnr_db >= floor_db:
         return None
     text = f"session with {proof.name}: SQNR of the worst output: {proof.sqnr_db:.1f} dB, the formats imply at least {floor_db:.1f} dB"

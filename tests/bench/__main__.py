@@ -5,18 +5,34 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
-from . import accuracy, calibration, conversion, latency
+from . import accuracy, algorithms, calibration, conversion, latency
 from .cases import CASES, OUT, Case
 from .tables import Table, machine
 
-BENCHES: dict[str, Callable[[Sequence[Case]], Table]] = {
-    "accuracy": accuracy.run,
-    "latency": latency.run,
-    "calibration": calibration.run,
-    "memory": calibration.run_memory,
-    "conversion": conversion.run,
+
+@dataclass(frozen=True)
+class Bench:
+    """One benchmark: an empty table, and what adds a model to it.
+
+    Attributes:
+        models: for which it is meant; None for all.
+    """
+
+    start: Callable[[], Table]
+    add: Callable[[Table, Case], None]
+    models: Collection[str] | None = None
+
+
+BENCHES = {
+    "accuracy": Bench(accuracy.start, accuracy.add),
+    "latency": Bench(latency.start, latency.add, latency.BOUNDS),
+    "algorithms": Bench(algorithms.start, algorithms.add),
+    "calibration": Bench(calibration.start, calibration.add, calibration.BOUNDS),
+    "memory": Bench(calibration.start_memory, calibration.add_memory, calibration.BOUNDS),
+    "conversion": Bench(conversion.start, conversion.add),
 }
 
 
@@ -34,11 +50,21 @@ def main() -> int:
     host = machine()
     print(_machine_lines(host))
     for name in chosen.only or BENCHES:
-        table = BENCHES[name](present)
-        table.notes += skipped
-        _write(table, host)
-        print(f"\n{table.markdown()}", flush=True)
+        print(f"\n{_run(name, present, skipped, host).markdown()}", flush=True)
     return 0
+
+
+def _run(name: str, cases: Sequence[Case], skipped: Sequence[str], host: dict[str, object]) -> Table:
+    """Run one benchmark; its table is written after every model, so that little is lost if it is stopped."""
+    bench = BENCHES[name]
+    table = bench.start()
+    table.notes += skipped
+    for case in cases:
+        if bench.models is None or case.name in bench.models:
+            print(f"{name}: {case.name}", flush=True)
+            bench.add(table, case)
+            _write(table, host)
+    return table
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,20 +37,18 @@ _CONTAINED = 0.0025  # the interval of a drop in points must reach down to this
 _POINTS = frozenset({"top1", "next_token", "mAP", "mAP50"})
 
 
-def run(cases: Sequence[Case]) -> Table:
-    """One row a figure and model."""
+def start() -> Table:
+    """The empty table: one row a figure and model."""
     table = Table("accuracy", "Accuracy (x86-vnni preset, at most 128 calibration samples)", COLUMNS)
     table.notes.append(
         "drop is in points for top1, next_token and mAP, else in the metric's own unit; intervals are paired over samples; "
         "speed-up is FP32 time / time of one thread, all three models interleaved in one run"
     )
-    for case in cases:
-        print(f"accuracy: {case.name}", flush=True)
-        _add(table, case)
     return table
 
 
-def _add(table: Table, case: Case) -> None:
+def add(table: Table, case: Case) -> None:
+    """Convert one model with both tools, evaluate and time the results."""
     made = {"qconvert": artefacts.ours(case), "onnxruntime": artefacts.theirs(case)}
     for who, result in made.items():
         if isinstance(result, Failed):

@@ -28,26 +28,23 @@ COLUMNS = ("model", "method", "tensors", "plain run, CPU ms a sample", "calibrat
 MEMORY_COLUMNS = ("model", "tool, method", "samples", "peak MB", "growth", "bound")
 BOUNDS = {"mobilenetv2_100_flowers": 2.3, "all_minilm_l6_v2_sts": 1.3}
 _METHODS = ("mse", "percentile")
-_SAMPLES, _MANY, _ROUNDS, _GROWTH = 64, 1024, 7, 0.05
+_SAMPLES, _MANY, _ROUNDS, _GROWTH = 64, 1024, 7, 5.0
 
 
-def run(cases: Sequence[Case]) -> Table:
-    """CPU time: one row a model and method."""
+def start() -> Table:
+    """The empty table of CPU time: one row a model and method."""
     table = Table("calibration", "CPU time of calibration (static mode)", COLUMNS)
     table.notes.append(
         f"the whole calibration (statistics and ranges) of {_SAMPLES} preprocessed samples against running the same samples "
         "through the plain model with nothing exposed; creating sessions and reading samples left out on both sides; one "
         f"thread; medians of the quotients of {_ROUNDS} interleaved rounds [quartiles]"
     )
-    for case in cases:
-        if case.name in BOUNDS:
-            print(f"calibration: {case.name}", flush=True)
-            _add(table, case)
     return table
 
 
-def _add(table: Table, case: Case) -> None:
-    planned, samples = _planned(case), list(case.dataset().calibration.take(_SAMPLES))
+def add(table: Table, case: Case) -> None:
+    """Measure one model."""
+    planned, samples = planned_static(case), list(case.dataset().calibration.take(_SAMPLES))
     session = Session(case.model, Options(threads=1))
     works: dict[str, Callable[[], float]] = {"plain": lambda: _plain(session, samples)}
     for method in _METHODS:
@@ -78,7 +75,8 @@ def _add(table: Table, case: Case) -> None:
         )
 
 
-def _planned(case: Case) -> Planned:
+def planned_static(case: Case) -> Planned:
+    """The plan in static mode, also for models that are dynamic by default."""
     request = case.request(OUT / "unused.onnx", {"mode": "static"})
     return make_plan(case.model, request.recipe, Stages())
 
@@ -114,44 +112,41 @@ class _Clocked:
 # --- memory ------------------------------------------------------------------------------------------------------------
 
 
-def run_memory(cases: Sequence[Case]) -> Table:
-    """Peak memory: one row a model and number of samples."""
+def start_memory() -> Table:
+    """The empty table of peak memory: one row a model and number of samples."""
     table = Table("memory", "Peak memory of calibration (static mode, whole process)", MEMORY_COLUMNS)
     table.notes.append(f"{_SAMPLES} samples are held in memory and repeated")
-    for case in cases:
-        if case.name in BOUNDS:
-            print(f"memory: {case.name}", flush=True)
-            _add_memory(table, case)
     return table
 
 
-def _add_memory(table: Table, case: Case) -> None:
-    try:
-        for method in _METHODS:
-            peaks = [_peak("qconvert", case, method, count) for count in (_SAMPLES, _MANY)]
-            growth = peaks[1] / peaks[0] - 1
-            for count, peak in zip((_SAMPLES, _MANY), peaks, strict=True):
-                cells, data = _memory_row(case, f"qconvert, {method}", count, peak)
-                if count == _MANY:
-                    cells |= {"growth": f"{growth:+.1%}", "bound": held(growth, _GROWTH, at_least=False)}
-                table.add(cells, data)
-        for method in ("MinMax", "Percentile"):
-            cells, data = _memory_row(
-                case, f"onnxruntime, {method}", _SAMPLES, _peak("onnxruntime", case, method, _SAMPLES)
-            )
-            table.add(cells, data)
-    except ProcessFailed as error:
-        table.notes.append(f"{case.name}: {error}")
+def add_memory(table: Table, case: Case) -> None:
+    """Measure one model."""
+    for method in _METHODS:
+        few, many = (_peak(table, "qconvert", case, method, count) for count in (_SAMPLES, _MANY))
+        if few is not None and many is not None:
+            _memory_row(table, case, f"qconvert, {method}", _SAMPLES, few)
+            _memory_row(table, case, f"qconvert, {method}", _MANY, many, many / few - 1)
+    for method in ("MinMax", "Percentile"):
+        peak = _peak(table, "onnxruntime", case, method, _SAMPLES)
+        if peak is not None:
+            _memory_row(table, case, f"onnxruntime, {method}", _SAMPLES, peak)
 
 
-def _memory_row(case: Case, who: str, count: int, peak: float) -> tuple[dict[str, str], dict[str, object]]:
+def _memory_row(table: Table, case: Case, who: str, count: int, peak: float, growth: float | None = None) -> None:
     cells = {"model": case.name, "tool, method": who, "samples": str(count), "peak MB": f"{peak:.0f}"}
-    return cells, {"model": case.name, "tool": who, "samples": count, "peak_mb": peak}
+    if growth is not None:
+        cells |= {"growth": f"{growth:+.1%}", "bound": held(growth * 100, _GROWTH, at_least=False)}
+    table.add(cells, {"model": case.name, "tool": who, "samples": count, "peak_mb": peak, "growth": growth})
 
 
-def _peak(tool: str, case: Case, method: str, count: int) -> float:
+def _peak(table: Table, tool: str, case: Case, method: str, count: int) -> float | None:
+    """Peak of a process of its own; None, with a note, where it fails."""
     command = [sys.executable, "-m", "tests.bench.calibration", tool, case.name, method, str(count)]
-    return run_process(command, REPOSITORY).peak_mb
+    try:
+        return run_process(command, REPOSITORY).peak_mb
+    except ProcessFailed as error:
+        table.notes.append(f"{case.name}, {tool}, {method}, {count} samples: {error}")
+        return None
 
 
 def _main(tool: str, name: str, method: str, count: str) -> None:
@@ -159,7 +154,7 @@ def _main(tool: str, name: str, method: str, count: str) -> None:
     samples = list(case.dataset().calibration.take(_SAMPLES))
     many = islice(cycle(samples), int(count))
     if tool == "qconvert":
-        calibrate(_planned(case), many, method)
+        calibrate(planned_static(case), many, method)
         return
     from .peer import quantize
 

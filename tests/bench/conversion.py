@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +28,25 @@ COLUMNS = (
     "CPU s, ours / theirs",
     "where the time goes (CPU s)",
 )
-_ROUNDS = 3
+_ROUNDS, _BUDGET = 3, 15.0  # seconds after which no further round is begun
 
 
-def run(cases: Sequence[Case]) -> Table:
-    """Two rows a model."""
+def start() -> Table:
+    """The empty table: two rows a model."""
     table = Table("conversion", "Whole conversion without evaluation (process start to end)", COLUMNS)
     table.notes.append(
-        f"medians of {_ROUNDS} interleaved runs; qconvert proves the file in every session configuration of the target, and "
+        f"medians of {_ROUNDS} interleaved runs, fewer where they take long; qconvert proves the file in every session configuration of the target, and "
         "reads back what runs in integers; onnxruntime's quantizer does neither"
     )
-    for case in cases:
-        print(f"conversion: {case.name}", flush=True)
-        try:
-            _add(table, case)
-        except ProcessFailed as error:
-            table.notes.append(f"{case.name}: {error}")
     return table
+
+
+def add(table: Table, case: Case) -> None:
+    """Convert one model with both tools."""
+    try:
+        _add(table, case)
+    except ProcessFailed as error:
+        table.notes.append(f"{case.name}: {error}")
 
 
 def _add(table: Table, case: Case) -> None:
@@ -53,31 +55,34 @@ def _add(table: Table, case: Case) -> None:
     output = OUT / case.name / "conversion"
     commands = {
         "qconvert": _ours(case, folder, output / "qconvert.onnx"),
+        "qconvert, algorithms: none": [*_ours(case, folder, output / "plain.onnx"), "--set", "algorithms=none"],
         "onnxruntime": _theirs(case, folder / "calib", output / "onnxruntime.onnx"),
     }
     output.mkdir(parents=True, exist_ok=True)
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
-    for _ in range(_ROUNDS):
+    deadline = time.perf_counter() + _BUDGET
+    for n in range(_ROUNDS):
+        if n and time.perf_counter() > deadline:
+            break
         for name, command in commands.items():
             costs[name].append(run_process(command, REPOSITORY))
     shutil.rmtree(folder)
     medians = {name: Cost(*np.median(runs, axis=0).tolist()) for name, runs in costs.items()}
-    stages = _stages(output / "qconvert.report.json")
+    reports = {"qconvert": "qconvert", "qconvert, algorithms: none": "plain"}
     for name, cost in medians.items():
         cells = {
             "model": case.name,
-            "samples": str(count) if name == "qconvert" or case.peer == "static" else "0",
+            "samples": str(count) if name != "onnxruntime" or case.peer == "static" else "0",
             "tool": name,
             "wall s": f"{cost.wall:.2f}",
             "CPU s": f"{cost.cpu:.2f}",
             "peak MB": f"{cost.peak_mb:.0f}",
         }
         data = {"model": case.name, "tool": name, "samples": count, **cost._asdict()}
-        if name == "qconvert":
+        if name in reports:
+            stages = _stages(output / f"{reports[name]}.report.json")
             cells["CPU s, ours / theirs"] = f"{cost.cpu / medians['onnxruntime'].cpu:.2f}"
-            cells["where the time goes (CPU s)"] = ", ".join(
-                f"{stage} {s:.2f}" for stage, s in stages.items() if s >= 0.05
-            )
+            cells["where the time goes (CPU s)"] = ", ".join(f"{s} {t:.2f}" for s, t in stages.items() if t >= 0.05)
             data["stages"] = stages
         table.add(cells, data)
 

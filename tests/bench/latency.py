@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from qconvert.runtime import Feed
@@ -29,20 +27,17 @@ BOUNDS = {"mobilenetv2_100_flowers": 1.0, "all_minilm_l6_v2_sts": 0.97}
 _TOKENS = 32
 
 
-def run(cases: Sequence[Case]) -> Table:
-    """One row a model."""
+def start() -> Table:
+    """The empty table: one row a model."""
     table = Table("latency", "Latency of one run, one thread", COLUMNS)
     table.notes.append(
         "times are medians over interleaved rounds, quotients medians of the rounds' quotients [quartiles]"
     )
-    for case in cases:
-        if case.name in BOUNDS:
-            print(f"latency: {case.name}", flush=True)
-            _add(table, case)
     return table
 
 
-def _add(table: Table, case: Case) -> None:
+def add(table: Table, case: Case) -> None:
+    """Time one model."""
     made = {"qconvert": artefacts.ours(case), "onnxruntime": artefacts.theirs(case)}
     failed = [f"{case.name}, {who}: {m.reason}" for who, m in made.items() if isinstance(m, Failed)]
     if failed:

@@ -26,20 +26,21 @@ class Cost(NamedTuple):
 
 
 class ProcessFailed(Exception):
-    """A command did not end with status 0; the text says what it printed last."""
+    """A command did not end with status 0; the text is its last message."""
 
 
 def run(command: list[str], folder: Path) -> Cost:
     """Run a command in a folder.
 
     Raises:
-        ProcessFailed: with the last lines of its messages.
+        ProcessFailed: with its last message, hints aside.
     """
     done = subprocess.run(
         [sys.executable, "-S", __file__, *command], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise ProcessFailed(" | ".join(done.stderr.strip().splitlines()[-3:])[:400])
+        lines = [line for line in done.stderr.strip().splitlines() if not line.strip().startswith("hint:")]
+        raise ProcessFailed((lines or [f"status {done.returncode}"])[-1].strip()[:400])
     return Cost(*json.loads(done.stdout.splitlines()[-1]))
 
 

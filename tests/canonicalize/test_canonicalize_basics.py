@@ -18,6 +18,8 @@ def test_table_has_titles_and_extra_names_are_checked() -> None:
         "average-pool-to-conv",
         "depthwise-channels",
         "hard-swish",
+        "decompose",
+        "whole-pool",
         "stem-channels",
     ]
     with pytest.raises(ValueError, match="no rewrite rule is called 'nothing'"):

@@ -106,6 +106,18 @@ def call(
     return Call(node, graph, shapes)
 
 
+def holding(base: Call, **arrays: np.ndarray) -> Call:
+    """The same call with the given contents of its constants."""
+    weights = {**base.graph.weights, **{name: weight(array) for name, array in arrays.items()}}
+    return Call(base.node, base.graph.with_(weights=weights), base.shapes)
+
+
+POW = call("Pow", {"x": (3,), "e": (1,), "y": (3,)}, ("e",))
+SLICE = call("Slice", {"x": (4,), "s": (1,), "f": (1,), "a": (1,), "t": (1,), "y": (2,)}, ("s", "f", "a", "t"))
+PAD = {"x": (4,), "pads": (2,), "y": (6,)}
+UP = {"x": (1, 2, 4, 4), "y": (1, 2, 8, 8)}
+BACK = {"x": (1, 2, 3, 3), "w": (2, 3, 2, 2)}
+
 LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that holds it, one that does not
     "rank": ((3, 4), call("Conv", {"x": (1, 4, 6, 6), "y": (1, 4, 6, 6)}), call("Conv", {"x": (1, 4, 6, 6, 6), "y": (1, 4, 6, 6, 6)})),
     "max-rank": (4, call("Transpose", {"x": (1, 2, 3), "y": (3, 2, 1)}), call("Transpose", {"x": (1,) * 5, "y": (1,) * 5})),
@@ -122,6 +134,14 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "zero-pad": (0, call("Pad", {"x": (4,), "pads": (2,), "y": (6,)}, ("pads",)), call("Pad", {"x": (4,), "pads": (2,), "value": (1,), "y": (6,)}, ("pads", "value"))),
     "tensor-core-matmul": (16, call("MatMul", {"x": (8, 32), "w": (32, 32), "y": (8, 32)}, ("w",)), call("MatMul", {"x": (8, 32), "w": (32, 8), "y": (8, 8)}, ("w",))),
     "tensor-core-conv": (16, call("Conv", {"x": (1, 32, 6, 6), "w": (32, 32, 3, 3), "y": (1, 32, 4, 4)}, ("w",)), call("Conv", {"x": (1, 4, 6, 6), "w": (5, 4, 3, 3), "y": (1, 5, 4, 4)}, ("w",))),
+    "broadcast-rank": (5, call("Add", {"x": (1, 4), "z": (4,), "y": (1, 4)}), call("Add", {"x": (1,) * 6, "z": (1,), "y": (1,) * 6})),
+    "not-dilated": (0, call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 4, 4)}), call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 2, 2)}, dilations=(2, 2))),
+    "plain-transpose": (0, call("ConvTranspose", {**BACK, "y": (1, 3, 6, 6)}, strides=(2, 2)), call("ConvTranspose", {**BACK, "y": (1, 3, 7, 7)}, strides=(2, 2), output_padding=(1, 1))),
+    "matrix": (0, call("MatMul", {"x": (1, 2, 4), "w": (4, 4), "y": (1, 2, 4)}, ("w",)), call("MatMul", {"w": (4, 4), "x": (4, 2), "y": (4, 2)}, ("w",))),
+    "exponent": (0, holding(POW, e=np.array([2.0], np.float32)), POW),
+    "forward-slice": (0, SLICE, holding(SLICE, t=np.array([-1]))),
+    "pad-mode": (0, call("Pad", PAD, ("pads",), mode="reflect"), call("Pad", PAD, ("pads",), mode="edge")),
+    "resize-kernel": (0, call("Resize", UP, mode="linear"), call("Resize", UP, mode="cubic")),
 }  # fmt: skip
 
 

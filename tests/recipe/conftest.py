@@ -29,7 +29,7 @@ class Plain(Settings):
 @pytest.fixture
 def vocabulary() -> Vocabulary:
     return Vocabulary(
-        targets=("x86-vnni", "arm-neon", "tensorrt"),
+        targets=("x86-vnni", "arm-neon", "tensorrt", "tflite-micro"),
         methods=("mse", "min-max", "percentile", "entropy"),
         metrics=("top1", "map"),
         algorithms={"rounding": Rounding, "bias-correction": Plain},

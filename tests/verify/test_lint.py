@@ -20,7 +20,7 @@ from quantize_support import X86, feeds_of, quantized, random, text_model
 from qconvert.errors import CODES, Diagnostic, Severity
 from qconvert.graph import Graph, Node, infer_types, load, save, serialize, weight
 from qconvert.targets import TARGETS
-from qconvert.verify import CHECKS, check, check_loads
+from qconvert.verify import CHECKS, FILE_CHECKS, check, check_loads
 from qconvert.verify.onnxruntime_fusion import INTEGER, why_float
 from qconvert.verify.onnxruntime_lint import check_onnxruntime
 from qconvert.verify.quantized import QuantizedView
@@ -303,7 +303,7 @@ def test_a_model_with_free_dimensions_is_only_loaded() -> None:
 
 
 def test_every_target_names_checks_that_exist(tmp_path: Path) -> None:
-    assert {name for target in TARGETS.values() for name in target.checks} <= set(CHECKS)
+    assert {name for target in TARGETS.values() for name in target.checks} <= {*CHECKS, *FILE_CHECKS}
     assert codes(check(by_onnxruntime(tmp_path, net(), **S8S8), X86)) == {"C201"}
 
 

@@ -6,7 +6,7 @@ Microcontrollers, which alone decide what may be written here.
 
 from .model import Artefact, Binding, File, Op, Tensor
 from .schema import OPERATORS
-from .write import emit_tflite
+from .write import Options, emit_tflite
 from .writer import pack
 
-__all__ = ["OPERATORS", "Artefact", "Binding", "File", "Op", "Tensor", "emit_tflite", "pack"]
+__all__ = ["OPERATORS", "Artefact", "Binding", "File", "Op", "Options", "Tensor", "emit_tflite", "pack"]

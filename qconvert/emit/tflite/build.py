@@ -59,7 +59,7 @@ class Builder:
         """A constant in one scale."""
         return self.constant(quantize(values, params), params.format.dtype, np.asarray(params.scale), np.asarray(params.zero_point))
 
-    def integers(self, values: Sequence[int] | Array) -> int:
+    def integers(self, values: Any) -> int:
         """An int32 constant such as a list of axes."""
         return self.constant(np.asarray(values, np.int32))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -105,11 +105,13 @@ def conv(site: Site) -> None:
     assert weight is not None
     depthwise = weight.shape[1] == 1 and site.node.attr("group", 1) > 1
     view = plane(site.view(0))
-    pair = two(windows(site, weight.shape[2:]))
+    pair, codes = two(windows(site, weight.shape[2:])), _plane_kernel(quantize(weight, site.weight(1)))
+    if site.node.name in site.scene.widened:
+        pair, codes = _widened(pair, codes)
     tensor, padding = padded(site, site.build.at(view, channel_last(4)), pair)
-    codes = _plane_kernel(quantize(weight, site.weight(1)))
     codes = codes.transpose(1, 2, 3, 0) if depthwise else codes.transpose(0, 2, 3, 1)
-    inputs = (tensor, filter_tensor(site, codes, 3 if depthwise else 0), *bias_tensor(site, weight.shape[0]))
+    bias = bias_tensor(site, weight.shape[0]) or zero_bias(site, weight.shape[0])
+    inputs = (tensor, filter_tensor(site, codes, 3 if depthwise else 0), *bias)
     options = _window_options(pair, padding) | {"activation": site.activation()}
     name = "CONV_2D"
     if depthwise:
@@ -117,6 +119,26 @@ def conv(site: Site) -> None:
     n, c, *space = site.out_shape
     shape = (n, *((1,) * (2 - len(space))), *space, c)
     finish_plane(site, site.build.emit(name, inputs, shape, site.params, options, site.result), site.params)
+
+
+def _widened(pair: tuple[Window, Window], codes: Array) -> tuple[tuple[Window, Window], Array]:
+    """Windows with taps of zero around them, so that SAME is exact; unchanged where a few taps will not do."""
+    found = [wider(w) for w in pair]
+    h, w = found[0], found[1]
+    if h is None or w is None:
+        return pair, codes
+    return (h[0], w[0]), np.pad(codes, ((0, 0), (0, 0), h[1], w[1]))
+
+
+def wider(window: Window) -> tuple[Window, tuple[int, int]] | None:
+    """The window with the fewest extra taps in front and behind under which SAME pads as the window wants."""
+    for extra in range(4):
+        for front in range(extra + 1):
+            low = window.low + front * window.dilation
+            new = replace(window, kernel=window.kernel + extra, low=low)
+            if new.same:
+                return new, (front, extra - front)
+    return None
 
 
 def _plane_kernel(codes: Array) -> Array:
@@ -148,6 +170,15 @@ def bias_tensor(site: Site, channels: int) -> tuple[int, ...]:
     wide = reading.format.bits == 16
     codes = _int64_codes(row, scale) if wide else bias_codes(row, scale)
     return (site.build.constant(codes, "int64" if wide else "int32", scale),)
+
+
+def zero_bias(site: Site, channels: int) -> tuple[int, ...]:
+    """A bias of zeros, for kernels of LiteRT that want one."""
+    reading = site.view(0).params
+    assert reading is not None
+    scale = np.asarray(reading.scale * site.weight(1).scale, np.float32).reshape(-1)
+    dtype = "int64" if reading.format.bits == 16 else "int32"
+    return (site.build.constant(np.zeros(channels, dtype), dtype, scale),)
 
 
 def _int64_codes(row: Array, scale: Array) -> Array:

@@ -80,14 +80,15 @@ class Artefact:
     """What is written: the file's bytes and what the runner and the C sources need to know of it.
 
     Attributes:
-        ops: operator names in order of execution, each as often as it runs.
-        macs: multiply-accumulates by operator index.
+        choices: what was decided between memory and speed, for people.
     """
 
     file: File
     data: bytes
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
+    choices: tuple[str, ...] = ()
+    widened: frozenset[str] = frozenset()
 
     @property
     def ops(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .layout import View, channel_last, reshaped, transposed
+from ...plan.resize import resize_call
+from .layout import View, channel_last, reshaped, squeezed, transposed
 from .pointwise import Lowering
 from .site import Site
 
@@ -144,8 +145,6 @@ def pad(site: Site) -> None:
 def expand(site: Site) -> None:
     """BROADCAST_TO."""
     build = site.build
-    from .layout import squeezed
-
     view = squeezed(build.settled(site.view(0)), len(site.out_shape))
     stored = tuple(site.out_shape[o] for o in view.order)
     if stored == view.stored:
@@ -170,17 +169,12 @@ def blocks(name: str) -> Lowering:
 
 
 def resize(site: Site) -> None:
-    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR; `limits` lets only the coordinate modes through that they have."""
-    view = site.build.settled(site.view(0))
-    order = channel_last(4)
-    bilinear = site.node.attr("mode", "nearest") == "linear"
-    where = site.node.attr("coordinate_transformation_mode", "half_pixel")
-    options = {"half_pixel": where in ("half_pixel", "pytorch_half_pixel"), "align_corners": where == "align_corners"}
-    if not bilinear:
-        options["half_pixel"] = options["half_pixel"] and site.node.attr("nearest_mode", "round_prefer_floor") != "floor"
-    name = "RESIZE_BILINEAR" if bilinear else "RESIZE_NEAREST_NEIGHBOR"
+    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR."""
+    view, order = site.build.settled(site.view(0)), channel_last(4)
+    call = resize_call(site.node, view.shape, site.out_shape)
+    assert call is not None
+    options = {"half_pixel": call.half_pixel, "align_corners": call.align_corners}
+    name = "RESIZE_BILINEAR" if call.bilinear else "RESIZE_NEAREST_NEIGHBOR"
     inputs = (site.build.at(view, order), site.build.integers(site.out_shape[2:]))
     out = site.build.emit(name, inputs, tuple(site.out_shape[o] for o in order), view.params, options, site.result)
     site.put(View(out, site.out_shape, order, view.params))
-
-

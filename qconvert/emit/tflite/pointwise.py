@@ -92,11 +92,10 @@ def relu(site: Site) -> None:
 
 
 def clip(site: Site) -> None:
-    """RELU or RELU6 where the bounds are theirs; else the end of the output's range clamps, or MINIMUM and MAXIMUM do."""
+    """RELU; for other bounds the end of the output's range clamps, or MINIMUM and MAXIMUM do. RELU6 does not rescale."""
     bounds = clamp_bounds(site.node, site.scene.graph) or (-np.inf, np.inf)
-    name = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6"}.get(bounds)
-    if name:
-        unary(name)(site)
+    if bounds == (0.0, np.inf):
+        relu(site)
         return
     view = site.build.rescaled(site.view(0), site.params)
     site.put(view.on(clamped(site, view.tensor, bounds, site.params), site.params))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+from dataclasses import replace
+from math import prod
+
 import numpy as np
 
 from ...calibrate import QuantParams, params_for_range
@@ -10,6 +13,7 @@ from ...graph import Array
 from .layout import Order, View, channel_last
 from .linear import Window, explicit_pad, finish_plane, padded, plane, two, windows
 from .schema import VALID
+from .pointwise import Lowering
 from .site import Site
 
 
@@ -90,16 +94,29 @@ def global_average_pool(site: Site) -> None:
     _reduce(site, "MEAN", tuple(range(2, len(site.shape(0)))), True, site.params)
 
 
-def reduction(name: str, same: bool = False):  # type: ignore[no-untyped-def]
+def reduction(name: str, same: bool = False) -> Lowering:
     """A lowering of an ONNX reduction; `same`: the kernel keeps its input's scale."""
 
     def lower(site: Site) -> None:
-        rank = len(site.shape(0))
-        axes = site.ints(1, "axes") or tuple(range(rank))
-        keep = bool(site.node.attr("keepdims", 1))
-        _reduce(site, name, tuple(sorted(a % rank for a in axes)), keep, _params(site.view(0)) if same else site.params)
+        _reduce(site, name, _axes(site), bool(site.node.attr("keepdims", 1)), _params(site.view(0)) if same else site.params)
 
     return lower
+
+
+def _axes(site: Site) -> tuple[int, ...]:
+    rank = len(site.shape(0))
+    return tuple(sorted(a % rank for a in site.ints(1, "axes") or tuple(range(rank))))
+
+
+def reduce_sum(site: Site) -> None:
+    """MEAN in the scale of the result over n, and MUL by n, which leaves the codes as they are."""
+    axes, result = _axes(site), site.params
+    count = prod(site.shape(0)[a] for a in axes)
+    _reduce(site, "MEAN", axes, bool(site.node.attr("keepdims", 1)), replace(result, scale=np.asarray(result.scale / np.float32(count))))
+    view, build = site.scene.views[site.result], site.build
+    factor = build.quantized(np.full((1,), count, np.float32), params_for_range(result.format, 0.0, count))
+    out = build.emit("MUL", (view.tensor, factor), build.tensors[view.tensor].shape, result, {"activation": 0}, site.result)
+    site.put(view.on(out, result))
 
 
 def _reduce(site: Site, name: str, axes: tuple[int, ...], keep: bool, params: QuantParams) -> None:

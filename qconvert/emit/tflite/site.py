@@ -24,6 +24,7 @@ class Scene:
 
     Attributes:
         views: ONNX value to where it lies, filled node by node.
+        widened: convolutions whose kernels get rows of zeros instead of a PAD in front.
     """
 
     graph: Graph
@@ -32,6 +33,7 @@ class Scene:
     weights: Mapping[tuple[str, int], QuantParams]
     builder: Builder = field(default_factory=Builder)
     views: dict[str, View] = field(default_factory=dict)
+    widened: frozenset[str] = frozenset()
 
 
 class Site:

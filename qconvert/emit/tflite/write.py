@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ...graph import Graph, Node
 from ...plan import Kind, Plan
 from . import linear, moves, pointwise, pool
 from .layout import Order, View, channel_last, identity
+from .memory import arena_estimate, peak
 from .model import Artefact, Binding, File
 from .pointwise import Lowering, binary, extreme, softmax, unary
 from .site import Scene, Site
@@ -48,7 +50,7 @@ LOWERINGS: dict[str, Lowering] = {
     "AveragePool": pool.average_pool,
     "GlobalAveragePool": pool.global_average_pool,
     "ReduceMean": pool.reduction("MEAN"),
-    "ReduceSum": pool.reduction("SUM"),
+    "ReduceSum": pool.reduce_sum,
     "ReduceMax": pool.reduction("REDUCE_MAX", same=True),
     "ReduceMin": pool.reduction("REDUCE_MIN", same=True),
     "Reshape": moves.reshape,
@@ -71,25 +73,59 @@ _CHANNELS_LAST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAver
 _ANY_LAYOUT = {"Add", "Sub", "Mul", "Div", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Pad", "BatchNormalization"}
 
 
-def emit_tflite(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams], io: str = "integer", keep_layout: bool = False) -> Artefact:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a recipe may ask of the file.
+
+    Attributes:
+        io: "integer", or "float" for float inputs and outputs behind QUANTIZE and DEQUANTIZE.
+        keep_layout: inputs and outputs keep the order of axes of the ONNX model.
+        arena: bytes of memory; beyond it, time is spent to save memory.
+    """
+
+    io: str = "integer"
+    keep_layout: bool = False
+    arena: int | None = None
+
+
+def emit_tflite(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams], options: Options | None = None) -> Artefact:
     """The plan as a .tflite file; every node that computes must be integer in it.
 
     Args:
         activations: parameters of every tensor of `plan.tensors`; weights: of every constant input of `plan.weights`.
-        io: "integer", or "float" for float inputs and outputs behind QUANTIZE and DEQUANTIZE.
-        keep_layout: inputs and outputs keep the order of axes of the ONNX model.
+        options: what the recipe says of inputs, outputs and memory.
 
     Raises:
         QConvertError: M014 where a node has no integer form.
     """
-    scene = Scene(graph, plan, activations, weights)
-    inputs = [_input(scene, name, io, keep_layout) for name in graph.feeds]
+    options = options or Options()
+    made = _written(Scene(graph, plan, activations, weights), options)
+    if options.arena is None or arena_estimate(made.file) <= options.arena:
+        return made
+    for node in graph.nodes:
+        if node.op == "Conv":
+            made = _smaller(made, _written(Scene(graph, plan, activations, weights, widened=made.widened | {node.name}), options), node)
+    return made
+
+
+def _smaller(made: Artefact, other: Artefact, node: Node) -> Artefact:
+    """The one with the smaller arena; a widened kernel costs time, so it must win something."""
+    before, after = peak(made.file), peak(other.file)
+    if after >= before:
+        return made
+    text = f"`{node.name}` has its kernel widened by zeros instead of a PAD in front: peak of the arena {before} -> {after} bytes, more multiply-accumulates"
+    return replace(other, choices=(*made.choices, text))
+
+
+def _written(scene: Scene, options: Options) -> Artefact:
+    graph = scene.graph
+    inputs = [_input(scene, name, options.io, options.keep_layout) for name in graph.feeds]
     for node in graph.nodes:
         _lower(scene, node)
-    outputs = [_output(scene, name, io, keep_layout) for name in graph.outputs]
+    outputs = [_output(scene, name, options.io, options.keep_layout) for name in graph.outputs]
     build = scene.builder
     file = File(tuple(build.tensors), tuple(build.ops), tuple(t for t, _ in inputs), tuple(t for t, _ in outputs), "qconvert")
-    return Artefact(file, pack(file), _bindings(scene, graph.feeds, inputs), _bindings(scene, graph.outputs, outputs))
+    return Artefact(file, pack(file), _bindings(scene, graph.feeds, inputs), _bindings(scene, graph.outputs, outputs), widened=scene.widened)
 
 
 def _lower(scene: Scene, node: Node) -> None:

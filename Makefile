@@ -1,0 +1,40 @@
+# Everything here needs only Python 3.11 or newer, make, and (once) a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO = sample_models/digits_resnet
+
+.PHONY: demo test lint bench format clean
+
+demo: $(VENV)/installed  ## convert a sample model and print the report
+	$(BIN)/qconvert convert $(DEMO)/digits_resnet.onnx -r $(DEMO)/recipe.yaml -d $(DEMO) -o out/demo
+
+test: lint  ## lint, type-check, and run all tests
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-dev  ## calibration, conversion, latency and accuracy beside onnxruntime's quantizer
+	$(BIN)/python -m tests.bench
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/installed

@@ -1,0 +1,178 @@
+"""What reports show beyond the figures: histograms of the worst tensors, sizes of the weights, how calibration converged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..calibrate import QuantParams, Sketch, Sketcher, fake_quantize
+from ..evaluate import sqnr_db
+from ..graph import Array, Graph
+from ..optimize import Draft
+from ..plan import Plan
+from ..report.record import Convergence, Histogram, RunRecord, TensorSize
+from ..targets.model import Format
+from .planning import Planned
+
+BINS = 64
+WORST_ACTIVATIONS, WORST_WEIGHTS = 12, 8
+LARGEST = 64
+_ENOUGH = 65_536  # values of a weight that are looked at
+
+
+class Widening:
+    """Watches how the ranges widen during calibration, after 1, 2, 4, ... samples."""
+
+    def __init__(self, sketchers: Mapping[str, Sketcher]) -> None:
+        self._sketchers = tuple(sketchers.values())
+        self._widths: dict[int, Array] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        """A sample was taken in."""
+        if done & (done - 1) == 0 or done == total:
+            self._widths[done] = np.array([s.width for s in self._sketchers])
+
+    def result(self) -> tuple[Convergence, ...]:
+        """Mean share of the final width, of tensors that have one."""
+        if not self._widths:
+            return ()
+        final = self._widths[max(self._widths)]
+        wide = np.isfinite(final) & (final > 0)
+        if not wide.any():
+            return ()
+        return tuple(
+            Convergence(samples=n, share=float((width[wide] / final[wide]).mean()))
+            for n, width in sorted(self._widths.items())
+        )
+
+
+def with_details(
+    record: RunRecord, planned: Planned, draft: Draft, sketches: Mapping[str, Sketch], widening: Widening
+) -> RunRecord:
+    """The record with what only pictures need."""
+    calibration = record.calibration
+    if calibration is not None:
+        calibration = calibration.model_copy(update={"convergence": widening.result()})
+    return record.model_copy(
+        update={
+            "calibration": calibration,
+            "histograms": (
+                *activation_histograms(draft.activations, sketches),
+                *weight_histograms(planned.graph, draft),
+            ),
+            "sizes": weight_sizes(draft.graph, draft.plan),
+        }
+    )
+
+
+def activation_histograms(
+    activations: Mapping[str, QuantParams], sketches: Mapping[str, Sketch]
+) -> tuple[Histogram, ...]:
+    """The tensors that lose most by their own rounding and clipping."""
+    found = [
+        _histogram(name, "activation", sketches[name].bins, params)
+        for name, params in activations.items()
+        if name in sketches and sketches[name].size
+    ]
+    return _worst(found, WORST_ACTIVATIONS)
+
+
+def weight_histograms(graph: Graph, draft: Draft) -> tuple[Histogram, ...]:
+    """The weights that lose most by rounding to their grid."""
+    found: dict[str, Histogram] = {}
+    for (node, index), params in draft.weights.items():
+        name = draft.graph.by_name[node].input(index)
+        if name in found or name not in draft.graph.weights:
+            continue
+        values = _in_ranges(_original(graph, draft.graph, name, params), params)
+        if values.size:
+            found[name] = _weight_histogram(name, node, values, params)
+    return _worst(list(found.values()), WORST_WEIGHTS)
+
+
+def _original(graph: Graph, improved: Graph, name: str, params: QuantParams) -> Array:
+    """The values before algorithms rounded them."""
+    values = improved.weights[name].numpy()
+    before = graph.weights.get(name)
+    rounded = (
+        before is not None
+        and before.shape == improved.weights[name].shape
+        and np.array_equal(fake_quantize(values, params), values)
+    )
+    return before.numpy() if before is not None and rounded else values
+
+
+def _in_ranges(values: Array, params: QuantParams) -> Array:
+    """Some values [channels, n], where there are several scales in units of their channel's range."""
+    if params.axis is None or params.scale.ndim == 0:
+        return _thinned(values.reshape(1, -1))
+    rows = np.moveaxis(values, params.axis, 0).reshape(values.shape[params.axis], -1)
+    reach = np.maximum(np.asarray(params.high, dtype=np.float64), np.finfo(np.float32).tiny)
+    return np.asarray(_thinned(rows) / reach[:, np.newaxis])
+
+
+def _thinned(rows: Array) -> Array:
+    step = max(rows.size // _ENOUGH, 1)
+    return rows[:, :: min(step, max(rows.shape[1], 1))]
+
+
+def _weight_histogram(name: str, node: str, values: Array, params: QuantParams) -> Histogram:
+    shown = params
+    if params.axis is not None and params.scale.ndim:
+        unit = np.asarray(1.0 / params.format.qmax, dtype=np.float32)
+        shown = QuantParams(params.format, unit, np.zeros((), dtype=params.format.dtype))
+    flat = np.sort(values.reshape(-1).astype(np.float64))
+    scales = {
+        "channels": int(params.scale.size),
+        "scale_low": float(params.scale.min()),
+        "scale_high": float(params.scale.max()),
+    }
+    return _histogram(name, "weight", (flat, np.ones(flat.size)), shown).model_copy(update={"node": node, **scales})
+
+
+def _histogram(name: str, kind: str, bins: tuple[Array, Array], params: QuantParams) -> Histogram:
+    centres, counts = bins
+    finite = np.isfinite(centres)
+    centres, counts = centres[finite], counts[finite]
+    low, high = (float(centres[0]), float(centres[-1])) if centres.size else (0.0, 0.0)
+    heights, _ = np.histogram(centres, BINS, _span(low, high), weights=counts)
+    error = float(((fake_quantize(centres, params) - centres) ** 2) @ counts)
+    scale = float(params.scale.reshape(-1)[0])
+    bottom, top = float(params.low.reshape(-1)[0]), float(params.high.reshape(-1)[0])
+    beyond = (centres < bottom - scale / 2) | (centres > top + scale / 2)
+    return Histogram(
+        name=name, kind="weight" if kind == "weight" else "activation", format=str(params.format), low=low, high=high, counts=tuple(int(c) for c in heights),
+        range_low=bottom, range_high=top, clipped=float(counts[beyond].sum() / max(counts.sum(), 1)),
+        sqnr_db=sqnr_db(float(centres**2 @ counts), error), scale_low=scale, scale_high=scale,
+    )  # fmt: skip
+
+
+def _span(low: float, high: float) -> tuple[float, float]:
+    return (
+        (low, high)
+        if high - low > 0 and np.isfinite((high - low) / BINS) and (high - low) / BINS > 0
+        else (low - 0.5, high + 0.5)
+    )
+
+
+def _worst(found: list[Histogram], count: int) -> tuple[Histogram, ...]:
+    return tuple(sorted(found, key=lambda h: (h.sqnr_db, h.name))[:count])
+
+
+def weight_sizes(graph: Graph, plan: Plan) -> tuple[TensorSize, ...]:
+    """The largest weights."""
+    formats = {graph.by_name[node].input(index): chosen.format for (node, index), chosen in plan.weights.items()}
+    return tuple(sorted(_sizes(graph, formats), key=lambda size: (-size.float_bytes, size.name))[:LARGEST])
+
+
+def _sizes(graph: Graph, formats: Mapping[str, Format]) -> Iterator[TensorSize]:
+    for name, weight in graph.weights.items():
+        form = formats.get(name)
+        before = int(weight.nbytes)
+        after = before if form is None else (int(weight.size) * _stored_bits(form) + 7) // 8
+        yield TensorSize(name=name, format=str(form or graph.type_of(name).dtype), float_bytes=before, bytes=after)
+
+
+def _stored_bits(form: Format) -> int:
+    return int("".join(c for c in form.dtype if c.isdigit()))

@@ -1,0 +1,76 @@
+"""The reports of a run as files: staged with the other outputs, and made anew from a saved record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ..errors import fail
+from ..report import FORMATS, RunRecord
+from .staging import Destination, guarded, publish, staged
+
+_ENDING = ".report.json"
+
+
+def stage_reports(record: RunRecord, names: Iterable[str], place: Destination, folder: Path) -> list[tuple[Path, Path]]:
+    """Write the reports into a private folder; the JSON report is always among them.
+
+    Returns:
+        Each file with its final place.
+    """
+    found = []
+    for name in dict.fromkeys(("json", *names)):
+        final = place.report_as(FORMATS[name].extension)
+        (folder / final.name).write_text(FORMATS[name].render(record), encoding="utf-8")
+        found.append((folder / final.name, final))
+    return found
+
+
+def stale_reports(written: Iterable[tuple[Path, Path]], place: Destination) -> list[Path]:
+    """Reports that an earlier run may have left and this one does not write."""
+    fresh = {final for _, final in written}
+    return [path for path in (place.report_as(row.extension) for row in FORMATS.values()) if path not in fresh]
+
+
+def read_record(path: Path) -> RunRecord:
+    """A saved run record.
+
+    Raises:
+        QConvertError: R013 where the file is none.
+    """
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise fail("R013", f"the record cannot be read: {error.strerror or error}", path, "check the path") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise fail(
+            "R013",
+            f"not a run record of this version: {place + ': ' if place else ''}{first['msg']}",
+            path,
+            f"`qconvert convert` writes one as `<output>{_ENDING}`",
+        ) from error
+
+
+def rerender(path: Path, names: Sequence[str], folder: Path | None) -> tuple[Path, ...]:
+    """Make reports from a saved record, beside it or in a folder.
+
+    Raises:
+        QConvertError: R013 (the record), R011 (unknown format), O001 or O002 (writing).
+    """
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise fail("R011", f"unknown report format: {', '.join(unknown)}", None, f"formats are {', '.join(FORMATS)}")
+    record, stem = read_record(path), path.name.removesuffix(_ENDING).removesuffix(".json")
+    place = Destination(folder or path.parent, stem, ".onnx")
+    with staged(place.folder) as private, guarded(place.folder):
+        files = [
+            pair
+            for pair in stage_reports(record, names, place, private)
+            if pair[1].resolve() != path.resolve() and ("json" in names or pair[1].suffix != ".json")
+        ]
+        publish(files)
+    return tuple(final for _, final in files)

@@ -1,0 +1,128 @@
+"""Interpreters of .tflite files, each in a child process of its own: a crash or a failed check there is an error here.
+
+TensorFlow Lite Micro (`tflite-micro`) is the interpreter that counts; LiteRT's reference kernels (`ai-edge-litert`) are a second
+witness. Both belong to the extra `qconvert[tflite]`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import fail
+from ..graph import Array
+
+ARENA = 64 << 20  # far more than any device has; what is really used is measured
+_PACKAGES = {"tflm": "tflite_micro", "litert": "ai_edge_litert"}
+TITLES = {"tflm": "TensorFlow Lite Micro", "litert": "LiteRT reference kernels"}
+INSTALL = "pip install --pre 'qconvert[tflite]'"
+
+
+def available(engine: str) -> bool:
+    """Whether the interpreter ("tflm" or "litert") is installed."""
+    return find_spec(_PACKAGES[engine]) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Bytes of the tensor arena that a run used, as TFLM counts them on this host.
+
+    Attributes:
+        head: activations and scratch, planned; tail: structures that live as long as the interpreter, larger here than on a
+            32-bit core.
+    """
+
+    total: int
+    head: int
+    tail: int
+
+
+class Interpreter:
+    """A child process with one loaded file at a time; close it, or use it as a context."""
+
+    def __init__(self, engine: str) -> None:
+        if not available(engine):
+            raise fail("T001", f"{TITLES[engine]} is not installed", None, INSTALL)
+        self.engine, self.title = engine, TITLES[engine]
+        script = Path(__file__).with_name("tflite_worker.py")
+        self._child = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def load(self, model: bytes, outputs: int, arena: int = ARENA, preserve: bool = False) -> Self:
+        """Put a file in the place of the one before.
+
+        Args:
+            outputs: how many the file has; arena: bytes to give it; preserve: keep every tensor readable after a run.
+
+        Raises:
+            QConvertError: V002 with what the failing kernel printed.
+        """
+        self._ask({"do": "load", "engine": self.engine, "model": model, "outputs": outputs, "arena": arena, "preserve": preserve})
+        return self
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for inputs of exactly the file's types and shapes.
+
+        Raises:
+            QConvertError: V002 with what the failing kernel printed.
+        """
+        return list(self._ask({"do": "run", "arguments": (list(inputs),)})["result"])
+
+    def tensors(self, numbers: Sequence[int]) -> list[Array]:
+        """Tensors after a run; only where all are preserved."""
+        return list(self._ask({"do": "tensors", "arguments": (list(numbers),)})["result"])
+
+    def reset(self) -> None:
+        """Variables as they were at first."""
+        self._ask({"do": "reset", "arguments": ()})
+
+    def allocation(self) -> Allocation | None:
+        """What the last run used; None for an interpreter that does not say."""
+        log = self._ask({"do": "allocations", "arguments": ()})["log"]
+        found = {part: int(size) for part, size in re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", log)}
+        return Allocation(**found) if len(found) == 3 else None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        body = pickle.dumps(request, protocol=5)
+        source, sink = self._child.stdout, self._child.stdin
+        assert source is not None
+        assert sink is not None
+        try:
+            sink.write(struct.pack("<Q", len(body)) + body)
+            sink.flush()
+            header = source.read(8)
+            answer = pickle.loads(source.read(struct.unpack("<Q", header)[0])) if header else None
+        except OSError:
+            answer = None
+        if answer is None:
+            raise fail("V002", f"{self.title} crashed (exit status {self._child.wait()})")
+        if "error" in answer:
+            raise fail("V002", f"{self.title} refuses the file: {_cause(answer['log'], answer['error'])}")
+        return dict(answer)
+
+    def close(self) -> None:
+        """End the child process."""
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                stream.close()
+        self._child.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _cause(log: str, error: str) -> str:
+    """What a kernel printed about itself, else the exception's text."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(("INFO:", "Number of resource"))]
+    return " | ".join(lines[:6])[:600] or error

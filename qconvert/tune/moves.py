@@ -1,0 +1,251 @@
+"""What can be changed about a draft, what each change costs in predicted time, and what it gains in accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..graph import Array, Graph, Node
+from ..ops import Tie, spec
+from ..plan import Kind, NodePlan, Plan
+from ..plan.cost import conversion_ns, estimate
+from ..plan.limits import Call
+from ..plan.work import arrives_as_integers, reads
+from ..targets import Target
+from .screen import Screening
+from .sources import may_be_dynamic
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change.
+
+    Attributes:
+        kind: "float" (nodes are left float), "dynamic" (nodes measure their ranges at run time), "range" (a tensor gets
+            another range method).
+        names: of the nodes, or of the tensor.
+        method: of "range".
+        about: the tensor or node whose error it removes.
+        ns: predicted time that it costs; bytes: size that it costs.
+        before_db, after_db: predicted output SQNR.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    method: str = ""
+    about: str = ""
+    ns: float = 0.0
+    bytes: int = 0
+    before_db: float = 0.0
+    after_db: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A plan with some moves made: what is left of its nodes and of its errors.
+
+    Attributes:
+        nodes: plans of all nodes.
+        methods: tensor to the range method that replaces the recipe's.
+    """
+
+    graph: Graph
+    plan: Plan
+    target: Target
+    nodes: Mapping[str, NodePlan]
+    methods: Mapping[str, str] = field(default_factory=dict)
+
+    def made(self, move: Move) -> State:
+        """The state after a move."""
+        if move.kind == "range":
+            return replace(self, methods={**self.methods, move.names[0]: move.method})
+        nodes = dict(self.nodes)
+        for name in move.names:
+            kind = Kind.FLOAT if move.kind == "float" else Kind.DYNAMIC
+            nodes[name] = replace(nodes[name], kind=kind, reads=(), writes=False, integer_ns=self._ns(name, kind))
+            for clamp in (n for n in self.graph.consumers_of(self.graph.by_name[name].output) if nodes[n.name].host == name):
+                nodes[clamp.name] = replace(nodes[clamp.name], kind=Kind.FLOAT, host="", integer_ns=nodes[clamp.name].float_ns)
+        return replace(self, nodes=self._freed(nodes, move.names))
+
+    def _ns(self, name: str, kind: Kind) -> float:
+        chosen, model = self.nodes[name], self.target.cost
+        if kind is Kind.FLOAT or model is None:
+            return chosen.float_ns
+        found = estimate(Call(self.graph.by_name[name], self.graph, self.plan.shapes), model).dynamic_ns
+        return found if found is not None else chosen.float_ns
+
+    def _freed(self, nodes: dict[str, NodePlan], names: Iterable[str]) -> dict[str, NodePlan]:
+        """Kernels before the changed nodes that write float if nobody reads integers any more."""
+        free = {k.op for k in self.target.kernels if k.output == "free"}
+        for name in names:
+            for source in self.graph.by_name[name].inputs:
+                producer = self.graph.producer.get(source)
+                if producer is None or producer.op not in free or not nodes[producer.name].writes:
+                    continue
+                if not any(reads(nodes[n.name], n, source) for n in self.graph.consumers_of(source)):
+                    nodes[producer.name] = replace(nodes[producer.name], writes=False)
+        return nodes
+
+    def is_rounded(self, name: str) -> bool:
+        """Whether a tensor is still rounded, by itself and not as a copy of one that is."""
+        written = arrives_as_integers(self.graph, name, self.nodes)
+        if not written and not any(reads(self.nodes[n.name], n, name) for n in self.graph.consumers_of(name)):
+            return False
+        producer = self.graph.producer.get(name)
+        row = spec(producer) if producer is not None else None
+        copies = producer is not None and row is not None and row.tie is Tie.SAME and self.nodes[producer.name].kind is Kind.INTEGER
+        return not copies
+
+    def around(self, names: Iterable[str]) -> float:
+        """Predicted time of some nodes with the conversions at their borders."""
+        nodes = [self.graph.by_name[name] for name in names]
+        clamps = [u for n in nodes for u in self.graph.consumers_of(n.output) if self.plan.nodes[u.name].host == n.name]
+        tensors = dict.fromkeys(name for n in (*nodes, *clamps) for name in (*n.inputs, *n.outputs) if name in self.plan.shapes)
+        return sum(self.nodes[n.name].integer_ns for n in (*nodes, *clamps)) + sum(self._conversion(name) for name in tensors)
+
+    def _conversion(self, name: str) -> float:
+        model, shape = self.target.cost, self.plan.shapes.get(name)
+        if model is None or shape is None or name in self.graph.weights:
+            return 0.0
+        readers = self.graph.consumers_of(name)
+        integer = sum(reads(self.nodes[n.name], n, name) for n in readers)
+        if not arrives_as_integers(self.graph, name, self.nodes):
+            return conversion_ns(model.quantize, model.relayout, shape) * bool(integer)
+        absorbed = any(self.nodes[n.name].kind is Kind.ABSORBED for n in readers)
+        outside = 0 if absorbed else len(readers) - integer + (name in self.graph.outputs)
+        return conversion_ns(model.dequantize, model.relayout, shape) * outside
+
+    def bytes_of(self, names: Iterable[str]) -> int:
+        """Bytes that the constants of some nodes would grow by in float."""
+        held = {self.graph.by_name[name].input(i) for name in names for n, i in self.plan.weights if n == name}
+        return sum(int(self.graph.weights[w].nbytes) - int(self.graph.weights[w].size) for w in held if w in self.graph.weights)
+
+
+class Board:
+    """Prices moves by the products of a screening."""
+
+    def __init__(self, found: Screening, state: State, corrected: bool) -> None:
+        self._products = found.corrected if corrected else found.products
+        self._column = {source.key: i for i, source in enumerate(found.sources)}
+        self.found, self.state = found, state
+
+    @cached_property
+    def _affects(self) -> Mapping[str, tuple[str, ...]]:
+        """Node to the tensors whose rounding may change with it: its own, and what copies of them are called."""
+        graph = self.state.graph
+        return {node.name: tuple(dict.fromkeys((*node.inputs, *(o for u in (node, *_next(graph, node)) for o in u.outputs)))) for node in graph.nodes}
+
+    def active(self, state: State) -> frozenset[int]:
+        """Columns of the errors that a state makes."""
+        return frozenset(self._of_tensors(state, self.state.plan.tensors)) | frozenset(self._of_nodes(state, state.nodes))
+
+    def _of_tensors(self, state: State, names: Iterable[str]) -> Iterator[int]:
+        for name in names:
+            key = ("range", name, state.methods[name]) if name in state.methods else ("tensor", name, "")
+            if key in self._column and state.is_rounded(name):
+                yield self._column[key]
+
+    def _of_nodes(self, state: State, names: Iterable[str]) -> Iterator[int]:
+        for name in names:
+            kind = state.nodes[name].kind
+            if kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP) and ("weight", name, "") in self._column:
+                yield self._column["weight", name, ""]
+            if kind is Kind.DYNAMIC and ("dynamic", name, "") in self._column:
+                yield self._column["dynamic", name, ""]
+
+    def after(self, state: State, columns: frozenset[int], move: Move) -> tuple[State, frozenset[int]]:
+        """State and columns after a move, looking only at what it touches."""
+        new = state.made(move)
+        touched = set(move.names) if move.kind == "range" else {t for name in move.names for t in self._affects[name]}
+        nodes = () if move.kind == "range" else move.names
+        gone = {*self._of_tensors(state, touched), *self._of_nodes(state, nodes)}
+        come = {*self._of_tensors(new, touched), *self._of_nodes(new, nodes)}
+        return new, (columns - gone) | come
+
+    def row(self, columns: Iterable[int]) -> Array:
+        """Sum [draws] of some errors."""
+        return np.asarray(self._products[:, sorted(columns)].sum(axis=1))
+
+    def noise(self, columns: frozenset[int]) -> float:
+        """Predicted noise over signal of a set of errors together."""
+        return float(np.square(self.row(columns)).mean())
+
+
+def _next(graph: Graph, node: Node) -> tuple[Node, ...]:
+    return tuple(u for out in node.outputs if out for u in graph.consumers_of(out))
+
+
+def decibels(noise: float) -> float:
+    """Noise over signal as SQNR."""
+    return float(-10 * np.log10(max(noise, 1e-20)))
+
+
+def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> list[Move]:
+    """Every single change that could remove an error.
+
+    Args:
+        known: nodes that a rule may name.
+    """
+    state = board.state
+    moves = [*_around_tensors(state), *_single_nodes(state)]
+    if dynamic:
+        moves += [Move("dynamic", (n.name,), about=n.name) for n in state.graph.nodes if may_be_dynamic(n, state.graph, state.plan, state.target)]
+    moves += [Move("range", (s.name,), s.method, s.name) for s in board.found.sources if s.kind == "range"]
+    return [m for m in dict.fromkeys(moves) if m.kind == "range" or known.issuperset(m.names)]
+
+
+def _around_tensors(state: State) -> Iterator[Move]:
+    """A tensor stays float if the nodes that read or write it as integers do."""
+    for name in state.plan.tensors:
+        readers = [n.name for n in state.graph.consumers_of(name) if reads(state.nodes[n.name], n, name)]
+        producer = state.graph.producer.get(name)
+        if producer is not None:
+            chosen = state.nodes[producer.name]
+            readers += [chosen.host] if chosen.kind is Kind.ABSORBED else [producer.name] if chosen.writes else []
+        if readers:
+            yield Move("float", tuple(dict.fromkeys(readers)), about=name)
+
+
+def _single_nodes(state: State) -> Iterator[Move]:
+    for name in dict.fromkeys(name for name, _ in state.plan.weights):
+        if state.nodes[name].kind in (Kind.INTEGER, Kind.DYNAMIC):
+            yield Move("float", (name,), about=name)
+
+
+def ladder(board: Board, moves: Sequence[Move], most: int, floor_share: float = 0.002, worth_db: float = 0.05) -> list[Move]:
+    """Moves one after the other, each the one that gains most for its predicted time given those before it.
+
+    Args:
+        floor_share: share of the model's time that any move counts as costing at least, so that free ones do not gain without end.
+        worth_db: gain below which the search ends.
+    """
+    state, columns = board.state, board.active(board.state)
+    total = state.plan.prediction.ns or 1e6
+    steps: list[Move] = []
+    while len(steps) < most and columns:
+        before = board.noise(columns)
+        found = [(move, *board.after(state, columns, move)) for move in moves if _fits(state, move)]
+        priced = [(before - board.noise(cols), new.around(_nodes(m)) - state.around(_nodes(m)), m, new, cols) for m, new, cols in found]
+        best = max(priced, key=lambda p: p[0] / max(p[1], floor_share * total), default=None)
+        if best is None or decibels(before - best[0]) - decibels(before) < worth_db:
+            break
+        state, columns = best[3], best[4]
+        gone = tuple(n for n in best[2].names if n in state.graph.by_name)
+        steps.append(replace(best[2], ns=best[1], bytes=state.bytes_of(gone) if best[2].kind == "float" else 0, before_db=decibels(before), after_db=decibels(board.noise(columns))))
+    return steps
+
+
+def _nodes(move: Move) -> tuple[str, ...]:
+    return () if move.kind == "range" else move.names
+
+
+def _fits(state: State, move: Move) -> bool:
+    """Whether a move would still change something."""
+    if move.kind == "range":
+        return state.methods.get(move.names[0]) != move.method
+    if move.kind == "dynamic":
+        return all(state.nodes[n].kind is Kind.INTEGER for n in move.names)
+    return any(state.nodes[n].kind is not Kind.FLOAT for n in move.names)

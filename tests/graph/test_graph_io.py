@@ -1,0 +1,121 @@
+"""Reading and writing: what goes in comes out, weights stay where they are until they are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+import pytest
+from end_to_end_support import conv_model, model
+from onnx import TensorProto, helper, numpy_helper
+
+from qconvert.errors import QConvertError
+from qconvert.graph import Graph, from_proto, io, load, rename_data, save, serialize, to_proto
+from qconvert.runtime import opened
+
+FEED = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
+
+
+def output(graph: Graph) -> np.ndarray:
+    with opened(graph) as session:
+        return session.run(FEED)["y"]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """The small model with its weights in a file beside it."""
+    path = tmp_path / "in.onnx"
+    onnx.save(conv_model(), path, save_as_external_data=True, location="in.bin", size_threshold=0)
+    return path
+
+
+def test_round_trip() -> None:
+    graph = from_proto(conv_model())
+    again = from_proto(to_proto(graph))
+    assert str(again) == str(graph)
+    assert [n.attributes for n in again.nodes] == [n.attributes for n in graph.nodes]
+    assert again.opsets == graph.opsets
+    np.testing.assert_array_equal(output(again), output(graph))
+
+
+def test_external_weights_stay_mapped(stored: Path) -> None:
+    graph = load(stored)
+    assert all(isinstance(weight, onnx_ir.ExternalTensor) for weight in graph.weights.values())
+    np.testing.assert_array_equal(output(graph), output(from_proto(conv_model())))
+    assert all(isinstance(weight, onnx_ir.ExternalTensor) for weight in graph.weights.values())
+
+
+def test_serialized_model_stands_alone(stored: Path) -> None:
+    proto = onnx.ModelProto.FromString(serialize(load(stored)))
+    assert {t.data_location for t in proto.graph.initializer} == {TensorProto.DEFAULT}
+
+
+def test_external_weights_are_written(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "EXTERNAL_ABOVE", 100)
+    seen: list[tuple[int, int]] = []
+    path = tmp_path / "out.onnx"
+    assert save(load(stored), path, lambda done, total: seen.append((done, total))) == [path, tmp_path / "out.onnx.data"]
+    assert seen[-1][0] == seen[-1][1] == len(seen)
+    first = path.read_bytes(), (tmp_path / "out.onnx.data").read_bytes()
+    save(load(stored), path)
+    assert (path.read_bytes(), (tmp_path / "out.onnx.data").read_bytes()) == first
+    np.testing.assert_array_equal(output(load(path)), output(load(stored)))
+
+
+def test_data_under_another_name(stored: Path) -> None:
+    wanted = output(load(stored))
+    stored.with_name("in.bin").rename(stored.with_name("other.bin"))
+    rename_data(stored, "other.bin")
+    np.testing.assert_array_equal(output(load(stored)), wanted)
+
+
+def test_bytes_do_not_depend_on_the_order_of_metadata() -> None:
+    graph = from_proto(conv_model())
+    a, b = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+    assert serialize(graph.with_(metadata=dict(sorted(a.items())))) == serialize(graph.with_(metadata=dict(sorted(b.items()))))
+
+
+def test_functions_are_inlined() -> None:
+    body = [helper.make_node("Neg", ["a"], ["n"]), helper.make_node("Abs", ["n"], ["b"])]
+    function = helper.make_function("own", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    proto = model([helper.make_node("Twice", ["x"], ["y"], domain="own")], {"x": (1, 3, 8, 8)}, {"y": (1, 3, 8, 8)})
+    proto.functions.append(function)
+    graph = from_proto(proto)
+    assert [node.op for node in graph.nodes] == ["Neg", "Abs"]
+    np.testing.assert_array_equal(output(graph), np.abs(FEED["x"]))
+
+
+def test_bodies_keep_what_they_capture() -> None:
+    value = helper.make_tensor_value_info
+    inner = numpy_helper.from_array(np.full((1,), 2, np.float32), "inner")
+    yes = helper.make_graph([helper.make_node("Mul", ["r", "inner"], ["t"])], "yes", [], [value("t", 1, None)], [inner])
+    no = helper.make_graph([helper.make_node("Mul", ["r", "outer"], ["e"])], "no", [], [value("e", 1, None)])
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("If", ["flag"], ["y"], then_branch=yes, else_branch=no)]
+    shape = (1, 3, 8, 8)
+    proto = model(nodes, {"x": shape}, {"y": shape}, {"flag": np.array(False), "outer": np.full((1,), 3, np.float32)})
+    graph = from_proto(proto)
+    choice = graph.nodes[1]
+    assert set(choice.reads) == {"flag", "r", "outer"}
+    assert graph.consumers_of("outer") == (choice,)
+    np.testing.assert_array_equal(output(from_proto(to_proto(graph))), np.maximum(FEED["x"], 0) * 3)
+
+
+@pytest.mark.parametrize("kind", ["INT4", "UINT4", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT16", "BOOL", "INT64"])
+def test_element_types(kind: str) -> None:
+    array = onnx_ir.tensor(np.array([[0, 1], [1, 0]]).astype(onnx_ir.DataType[kind].numpy()), dtype=onnx_ir.DataType[kind])
+    proto = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)}, opset=21)
+    proto.graph.initializer.append(onnx_ir.to_proto(array))
+    proto.graph.initializer[0].name = "w"
+    graph = from_proto(proto)
+    again = from_proto(to_proto(graph))
+    assert again.type_of("w") == graph.type_of("w")
+    assert again.weights["w"].tobytes() == graph.weights["w"].tobytes()
+
+
+def test_wrong_files_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(QConvertError, match="M001") as caught:
+        load(tmp_path / "none.onnx")
+    assert caught.value.diagnostics[0].where == str(tmp_path / "none.onnx")
+    assert caught.value.exit_code == 3
