@@ -65,7 +65,13 @@ def weight(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def conv_model(opset: int = 13, batch: int | str = "batch", channels: int = 3, prefix: str = "") -> onnx.ModelProto:
     """Two convolutions, pool and classifier: input `x` [batch, channels, 8, 8], output `y` [batch, 4]."""
     rng = np.random.default_rng(7)
-    tensors = {"w1": weight(rng, 16, channels, 3, 3), "b1": weight(rng, 16), "w2": weight(rng, 16, 16, 3, 3), "w3": weight(rng, 4, 16), "b3": weight(rng, 4)}
+    tensors = {
+        "w1": weight(rng, 16, channels, 3, 3),
+        "b1": weight(rng, 16),
+        "w2": weight(rng, 16, 16, 3, 3),
+        "w3": weight(rng, 4, 16),
+        "b3": weight(rng, 4),
+    }
     nodes = [
         helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], name=f"{prefix}conv1", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c1"], ["r1"], name=f"{prefix}relu1"),
@@ -95,10 +101,16 @@ def model(
         [numpy_helper.from_array(w, n) for n, w in (weights or {}).items()],
     )
     domains = {node.domain for node in nodes if node.domain}
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in sorted(domains))])
+    return helper.make_model(
+        graph,
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in sorted(domains))],
+    )
 
 
-def write_data(folder: Path, shape: Sequence[int] = (3, SIDE, SIDE), rows: int = 16, name: str = "x", files: int = 2) -> Path:
+def write_data(
+    folder: Path, shape: Sequence[int] = (3, SIDE, SIDE), rows: int = 16, name: str = "x", files: int = 2
+) -> Path:
     """A dataset folder of `rows` samples, spread evenly over .npz files."""
     folder.mkdir(parents=True, exist_ok=True)
     values = np.random.default_rng(1).standard_normal((rows, *shape)).astype(np.float32)
@@ -109,7 +121,11 @@ def write_data(folder: Path, shape: Sequence[int] = (3, SIDE, SIDE), rows: int =
 
 def hashes(folder: Path) -> dict[str, str]:
     """Content of every file below a folder."""
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 @dataclass(frozen=True)
@@ -136,10 +152,20 @@ class Place:
         onnx.save(proto, path)
         return path
 
-    def convert(self, *extra: object, model: Path | None = None, data: Path | None = None, output: Path | None = None) -> list[object]:
+    def convert(
+        self, *extra: object, model: Path | None = None, data: Path | None = None, output: Path | None = None
+    ) -> list[object]:
         """Arguments of a conversion, a fast one: no algorithms, and integers also where so small a model does not gain by them."""
         base = ["convert", model or self.model, "-d", data or self.data, "-o", output or self.output]
-        return [*base, "--set", "placement=everywhere", "--set", "algorithms=none", *([] if "-t" in extra or "-r" in extra else ["-t", "x86-vnni"]), *extra]
+        return [
+            *base,
+            "--set",
+            "placement=everywhere",
+            "--set",
+            "algorithms=none",
+            *([] if "-t" in extra or "-r" in extra else ["-t", "x86-vnni"]),
+            *extra,
+        ]
 
     def leftovers(self) -> list[str]:
         """Whatever a run may have left beside its results."""

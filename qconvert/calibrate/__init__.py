@@ -2,7 +2,7 @@
 
 from .collect import Observer, collect
 from .methods import RANGE_METHODS, MethodOptions
-from .params import QuantParams, dequantize, fake_quantize, params_for_range, params_for_scale, quantize
+from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
 from .ranges import activation_params, constant_params, weight_params
 from .sketch import Sketch, Sketcher, sketch_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "constant_params",
     "dequantize",
     "fake_quantize",
+    "params_fixed",
     "params_for_range",
     "params_for_scale",
     "quantize",

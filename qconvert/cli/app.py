@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import check, convert, explain, inspect, plan, recipe, report, targets
+from . import analyze, check, convert, explain, inspect, plan, recipe, report, targets, tune
 
 app = typer.Typer(
     name="qconvert",
@@ -26,12 +26,18 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Convert FP32 ONNX models to proven INT8 models, and say why."""
 
 
 app.command("convert")(convert.convert)
 app.command("plan")(plan.plan)
+app.command("analyze")(analyze.analyze)
+app.command("tune")(tune.tune)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("check")(check.check)

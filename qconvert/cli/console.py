@@ -31,7 +31,13 @@ def err() -> Console:
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, emoji=False, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=not stream.isatty())
+    return Console(
+        file=stream,
+        emoji=False,
+        width=None if stream.isatty() else _WIDE,
+        highlight=False,
+        soft_wrap=not stream.isatty(),
+    )
 
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
@@ -70,7 +76,13 @@ def _lines(event: Event) -> None:
 def _bars() -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err(), transient=True) as bars:
         tasks: dict[str, Any] = {}
 

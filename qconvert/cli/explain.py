@@ -10,7 +10,11 @@ from ..errors import CODES, EXIT_CODES, fail
 from .console import out
 
 
-def explain(code: Annotated[str | None, typer.Argument(help="A code such as D004; without one all are listed.", show_default=False)] = None) -> int:
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="A code such as D004; without one all are listed.", show_default=False)
+    ] = None,
+) -> int:
     """Explain a diagnostic or reason code."""
     from difflib import get_close_matches
 
@@ -22,7 +26,12 @@ def explain(code: Annotated[str | None, typer.Argument(help="A code such as D004
     row = CODES.get(name)
     if row is None:
         near = get_close_matches(name, CODES, 3, 0.4)
-        raise fail("R011", f"no such code: {code}", None, f"did you mean {' or '.join(near)}?" if near else "`qconvert explain` lists them all")
+        raise fail(
+            "R011",
+            f"no such code: {code}",
+            None,
+            f"did you mean {' or '.join(near)}?" if near else "`qconvert explain` lists them all",
+        )
     console = out()
     console.print(f"{name}: {row.title}", style="bold", markup=False)
     console.print(row.explanation, markup=False)

@@ -64,3 +64,31 @@ def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise fail("R011", f"the value of `--set {key}` is not YAML: {text}", None, "quote the value") from error
     return changes
+
+
+def seconds(text: str, option: str) -> float:
+    """A time such as `90`, `60s`, `10m` or `1h` in seconds.
+
+    Raises:
+        QConvertError: R011 for anything else.
+    """
+    import re
+
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|h|)", text.strip())
+    if found is None:
+        raise fail("R011", f"`{option}` wants a time: {text}", None, f"for instance `{option} 60s` or `{option} 10m`")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def share(text: str, option: str) -> float:
+    """A share such as `0.5%` or `0.005`.
+
+    Raises:
+        QConvertError: R011 for anything else.
+    """
+    import re
+
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%|)", text.strip())
+    if found is None:
+        raise fail("R011", f"`{option}` wants a number or a percentage: {text}", None, f"for instance `{option} 0.5%`")
+    return float(found[1]) / (100 if found[2] else 1)

@@ -10,11 +10,13 @@ from .console import out, show_diagnostics
 from .options import Json, Model, RecipeFile, Set, TargetName, overrides
 
 
-def plan(  # noqa: PLR0917
+def plan(
     model: Model,
     recipe: RecipeFile = None,
     target: TargetName = None,
-    why: Annotated[str | None, typer.Option(help="Explain one node (name, or part of one).", show_default=False)] = None,
+    why: Annotated[
+        str | None, typer.Option(help="Explain one node (name, or part of one).", show_default=False)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List every node instead of groups.")] = False,
     set_: Set = None,
     as_json: Json = False,

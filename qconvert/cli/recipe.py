@@ -15,7 +15,9 @@ app = typer.Typer(help="Validate recipes, print their JSON Schema, write a start
 @app.command()
 def check(
     recipes: Annotated[list[Path], typer.Argument(help="Recipe files.", show_default=False)],
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Check the rules against this model too.", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Check the rules against this model too.", show_default=False)
+    ] = None,
 ) -> int:
     """Validate recipes; every mistake is shown with file, line and column."""
     from ..pipeline.recipes import check_recipes
@@ -41,7 +43,12 @@ def schema() -> int:
 def init(
     model: Model,
     target: TargetName = "x86-vnni",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout; an existing one is kept.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write to this file instead of stdout; an existing one is kept.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Write a commented starting recipe that fits a model."""
     from ..pipeline.recipes import initial_recipe, write_new

@@ -21,7 +21,9 @@ from ..errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Diagnostic, QConvertErro
 from ..pipeline.staging import NO_SPACE
 from .streams import forgiving_streams
 
-_USAGE: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException: of click, or of the copy that newer typers bring
+_USAGE: type[Exception] = typer.BadParameter.__mro__[
+    2
+]  # ClickException: of click, or of the copy that newer typers bring
 _SIGNALS = {signal.SIGINT: ("interrupted", EXIT_INTERRUPTED), signal.SIGTERM: ("terminated", EXIT_TERMINATED)}
 
 
@@ -55,7 +57,19 @@ def _run(arguments: list[str]) -> int:
         return 2
     except OSError as error:
         full = error.errno in NO_SPACE
-        _show((Diagnostic("O002", f"no space left: {error.strerror}", error.filename, "free some space; `TMPDIR` says where temporary files go") if full else _bug(error, arguments),), as_json)
+        _show(
+            (
+                Diagnostic(
+                    "O002",
+                    f"no space left: {error.strerror}",
+                    error.filename,
+                    "free some space; `TMPDIR` says where temporary files go",
+                )
+                if full
+                else _bug(error, arguments),
+            ),
+            as_json,
+        )
         return 7 if full else 1
     except Exception as error:  # the last line of defence: whatever gets here is a bug in qconvert
         _show((_bug(error, arguments),), as_json)
@@ -95,8 +109,15 @@ def _usage(error: Exception) -> Diagnostic:
 
 
 def _bug(error: Exception, arguments: list[str]) -> Diagnostic:
-    text = f"qconvert {__version__}, Python {platform.python_version()}, {platform.platform()}\narguments: {arguments}\n\n"
-    return Diagnostic("X001", f"internal error: {type(error).__name__}: {error}", None, f"please report it with {_log(text + ''.join(traceback.format_exception(error)))}")
+    text = (
+        f"qconvert {__version__}, Python {platform.python_version()}, {platform.platform()}\narguments: {arguments}\n\n"
+    )
+    return Diagnostic(
+        "X001",
+        f"internal error: {type(error).__name__}: {error}",
+        None,
+        f"please report it with {_log(text + ''.join(traceback.format_exception(error)))}",
+    )
 
 
 def _log(text: str) -> str:

@@ -22,6 +22,8 @@ def targets(as_json: Json = False) -> int:
     for name, target in TARGETS.items():
         kernels = ", ".join(dict.fromkeys(k.op for k in target.kernels))
         weights = f"{target.weight}, {'per channel' if target.per_channel else 'per tensor'}"
-        table.add_row(f"{name}\n{target.title}", str(target.activation), weights, target.bias, ", ".join(target.formats), kernels)
+        table.add_row(
+            f"{name}\n{target.title}", str(target.activation), weights, target.bias, ", ".join(target.formats), kernels
+        )
     out().print(table)
     return 0

@@ -51,7 +51,7 @@ class Hints:
 NO_HINTS = Hints()
 
 
-def sanity(  # noqa: PLR0917
+def sanity(
     name: str, lo: float, hi: float, mean: float, std: float, hints: Hints = NO_HINTS
 ) -> tuple[Diagnostic, ...]:
     """Judge one input by its statistics over all samples.

@@ -30,7 +30,12 @@ def load(path: str | os.PathLike[str]) -> Graph:
     proto = _parse(path)
     opset = {o.domain: o.version for o in proto.opset_import}
     if opset.get("", opset.get("ai.onnx", MIN_OPSET)) < MIN_OPSET:
-        raise fail("M007", f"opset {opset.get('')}, at least {MIN_OPSET} is needed", path, "re-export the model with a newer opset")
+        raise fail(
+            "M007",
+            f"opset {opset.get('')}, at least {MIN_OPSET} is needed",
+            path,
+            "re-export the model with a newer opset",
+        )
     _check_external(path, proto)
     _check(path, proto)
     try:
@@ -62,7 +67,13 @@ def save(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, in
         return [path]
     data = path.with_name(path.name + ".data")
     counter = iter(range(1, len(graph.weights) + 1))
-    ir.save(model, path, external_data=data.name, callback=lambda _, info: progress(next(counter), info.total) if progress else None, max_workers=1)
+    ir.save(
+        model,
+        path,
+        external_data=data.name,
+        callback=lambda _, info: progress(next(counter), info.total) if progress else None,
+        max_workers=1,
+    )
     return [path, data]
 
 
@@ -108,7 +119,9 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
-        raise fail("M002", f"not a readable ONNX protobuf ({len(content)} bytes)", path, "is it complete, and an .onnx file?") from error
+        raise fail(
+            "M002", f"not a readable ONNX protobuf ({len(content)} bytes)", path, "is it complete, and an .onnx file?"
+        ) from error
     if not proto.opset_import or not (proto.graph.node or proto.graph.output):
         raise fail("M002", f"no graph in this file ({len(content)} bytes)", path, "is it complete, and an .onnx file?")
     if not proto.graph.output:
@@ -126,15 +139,35 @@ def _check_external(path: Path, proto: onnx.ModelProto) -> None:
         location = info.get("location", "")
         file = (root / location).resolve()
         if not location or Path(location).is_absolute() or not file.is_relative_to(root):
-            raise fail("M004", f"weight `{tensor.name}` asks for `{location}`, outside of the model's folder", path, "re-save the model with its data beside it")
+            raise fail(
+                "M004",
+                f"weight `{tensor.name}` asks for `{location}`, outside of the model's folder",
+                path,
+                "re-save the model with its data beside it",
+            )
         if not file.is_file():
-            raise fail("M003", f"weight `{tensor.name}` is in `{location}`, which does not exist", path, f"copy `{location}` into {path.parent}")
+            raise fail(
+                "M003",
+                f"weight `{tensor.name}` is in `{location}`, which does not exist",
+                path,
+                f"copy `{location}` into {path.parent}",
+            )
         numbers = [info.get(key) or "0" for key in ("offset", "length")]
         if not all(number.isdecimal() for number in numbers):
-            raise fail("M002", f"weight `{tensor.name}` has no proper place in `{location}`: {' and '.join(numbers)}", path, "re-export the model")
+            raise fail(
+                "M002",
+                f"weight `{tensor.name}` has no proper place in `{location}`: {' and '.join(numbers)}",
+                path,
+                "re-export the model",
+            )
         wanted = sum(map(int, numbers))
         if file.stat().st_size < wanted:
-            raise fail("M003", f"`{location}` has {file.stat().st_size} bytes, weight `{tensor.name}` ends at {wanted}", path, "copy the file again")
+            raise fail(
+                "M003",
+                f"`{location}` has {file.stat().st_size} bytes, weight `{tensor.name}` ends at {wanted}",
+                path,
+                "copy the file again",
+            )
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -160,7 +193,12 @@ def _check(path: Path, proto: onnx.ModelProto) -> None:
         if "No Op registered" in text or "No opset import for domain" in text:
             return
         if text.startswith("Field 'shape' of 'type' is required"):
-            raise fail("M010", "an input or output has no shape, not even a rank", path, "re-export the model with shapes; dimensions may be symbolic") from error
+            raise fail(
+                "M010",
+                "an input or output has no shape, not even a rank",
+                path,
+                "re-export the model with shapes; dimensions may be symbolic",
+            ) from error
         raise fail("M005", f"the ONNX checker refuses the model: {text[:400]}", path) from error
 
 
@@ -281,7 +319,9 @@ def _value_to_ir(name: str, graph: Graph) -> ir.Value:
 def _node_to_ir(node: Node, value: Callable[[str], ir.Value | None], scope: Mapping[str, ir.Value]) -> ir.Node:
     outputs = [value(name) or ir.Value(name="") for name in node.outputs]
     attributes = [_attr_to_ir(name, item, scope) for name, item in node.attributes.items()]
-    return ir.Node(node.domain, node.op, [value(name) for name in node.inputs], attributes, outputs=outputs, name=node.name or None)
+    return ir.Node(
+        node.domain, node.op, [value(name) for name in node.inputs], attributes, outputs=outputs, name=node.name or None
+    )
 
 
 def _attr_to_ir(name: str, item: Any, scope: Mapping[str, ir.Value]) -> ir.Attr:

@@ -301,7 +301,9 @@ def sort(nodes: Iterable[Node], known: set[str]) -> list[Node]:
             if state[i] == 2:
                 stack.pop()
                 continue
-            waiting = [producer[r] for r in nodes[i].reads if r in producer and r not in known and state[producer[r]] != 2]
+            waiting = [
+                producer[r] for r in nodes[i].reads if r in producer and r not in known and state[producer[r]] != 2
+            ]
             if not waiting:
                 state[i] = 2
                 order.append(nodes[i])

@@ -20,8 +20,14 @@ def infer_types(graph: Graph, inputs: dict[str, TensorType] | None = None) -> Gr
         The same graph with more complete types. With `inputs`, all other recorded types are forgotten first, as they may
         speak of other sizes.
     """
-    base = graph if inputs is None else graph.with_(types={name: inputs.get(name, graph.type_of(name)) for name in graph.inputs})
-    model: ir.Model = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(to_model(base)).model
+    base = (
+        graph
+        if inputs is None
+        else graph.with_(types={name: inputs.get(name, graph.type_of(name)) for name in graph.inputs})
+    )
+    model: ir.Model = passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(
+        to_model(base)
+    ).model
     found = _from_ir(model.graph, model).types
     return graph.with_(types={**base.types, **{name: _merge(base.types.get(name), found[name]) for name in found}})
 

@@ -31,8 +31,8 @@ class Channels:
 
     def tie(self, one: Array, other: Array) -> None:
         """Make the channels of two arrays that broadcast against each other the same, element by element."""
-        pairs = np.stack([a.reshape(-1) for a in np.broadcast_arrays(one, other)], axis=1)
-        for a, b in np.unique(pairs, axis=0):
+        pairs = np.stack([a.reshape(-1) for a in np.broadcast_arrays(one, other)])
+        for a, b in set(zip(*pairs[:, pairs[0] != pairs[1]].tolist(), strict=True)):
             first, second = sorted((self._root(int(a)), self._root(int(b))))
             self._parent[second] = first
 

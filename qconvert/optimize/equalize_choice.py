@@ -21,7 +21,7 @@ from .reconstruct import to_matrix
 
 SAMPLES = 16
 _VALUES = 65_536  # of one layer's inputs that are kept of each sample
-_MOST_ROWS, _MOST_OUTPUTS, _MOST_VALUES = 64, 96, 8_192
+_MOST_ROWS, _MOST_OUTPUTS, _MOST_VALUES = 64, 96, 65_536
 _REACH = 2.0**12  # of a scale from the middle one; a channel that is far smaller is as good as dead
 _SHRINK = np.array([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
 
@@ -132,13 +132,23 @@ class Judge:
         self.graph, self.plan, self.group, self.settings = graph, plan, group, settings
         self.constant, self.seen = constant, seen
         self._layers = [_Layer(self, graph.by_name[name]) for name in judged(graph, group)]
-        read = {layer.node.input(0) for layer in self._layers}
-        self._between = [name for name in group.members if name in plan.tensors and name not in read]
+        self._before = {layer.node.input(0): self._rounded_members(layer.node.input(0)) for layer in self._layers}
+
+    def _rounded_members(self, name: str) -> list[str]:
+        """Quantized members that another one is computed from."""
+        found: dict[str, None] = {}
+        frontier = [name]
+        while frontier:
+            producer = self.graph.producer[frontier.pop()]
+            more = [i for i in producer.inputs if i in self.group.members and i not in found]
+            found.update(dict.fromkeys(more))
+            frontier += more
+        return [member for member in found if member in self.plan.tensors]
 
     def loss(self, scale: Array) -> float:
         """Error of the group's layers, each relative to the power of its output."""
-        activations, weights = self._rounded_before(scale), self._weight_noise(scale)
-        return sum(layer.loss(scale, activations, weights) for layer in self._layers)
+        weights = self._weight_noise(scale)
+        return sum(layer.loss(scale, self._rounded_before(layer.node.input(0), scale), weights) for layer in self._layers)
 
     def candidates(self, alphas: Sequence[float]) -> list[Array]:
         """Scales to try: range^alpha / weight^(1 - alpha), and the one that makes written and read weights equally large."""
@@ -153,16 +163,17 @@ class Judge:
         result = np.zeros(self.group.count)
         for stake in self._weights(power):
             values = np.abs(self.constant(stake.node, stake.input))
-            np.maximum.at(result, np.broadcast_to(stake.ids, values.shape), values)
+            rest = tuple(axis for axis, size in enumerate(stake.ids.shape) if size == 1)
+            np.maximum.at(result, stake.ids.reshape(-1), values.max(axis=rest).reshape(-1))
         return result
 
     def _weights(self, power: int) -> list[Stake]:
         return [s for s in self.group.stakes if s.power == power and (s.node, s.input) in self.plan.weights]
 
-    def _rounded_before(self, scale: Array) -> Array:
-        """Power [channels], before scaling, of the rounding of members on their way to the layers."""
+    def _rounded_before(self, tensor: str, scale: Array) -> Array:
+        """Power [channels], before scaling, of the rounding of members on the way to a tensor."""
         noise = np.zeros(self.group.count)
-        for name in self._between:
+        for name in self._before[tensor]:
             low, high = self.seen.ends[name].scaled(scale)
             step = float(params_for_range(self.plan.tensors[name].format, low.min(), high.max()).scale)
             noise += np.square(step * scale) / 12
@@ -233,7 +244,7 @@ class _Layer:
             return rows
         shrink = np.ones(1) if (tensor.method or self.judge.settings.method) == "min-max" else _SHRINK
         ends = shrink * low.min(), shrink * high.max()
-        some = rows.reshape(-1)[:: max(1, rows.size // _MOST_VALUES)]
+        some = rows.reshape(-1)[:: max(1, rows.size // _MOST_VALUES) | 1]
         best = int(clipping_error(some, np.ones(some.size), ends, tensor.format).argmin())
         return fake_quantize(rows, params_for_range(tensor.format, ends[0][best], ends[1][best]))
 

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..graph import Array, Node
 
-ROWS = 1_024  # rows of one sample that enter; neighbouring positions tell little new
+ROWS = 256  # rows of one sample that enter; neighbouring positions tell little new
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,36 +28,39 @@ class Moments:
     rows: int
 
 
-def moments(node: Node, kernel: tuple[int, ...], wanted: Sequence[Array], got: Sequence[Array]) -> Moments:
+def moments(node: Node, kernel: tuple[int, ...], wanted: Sequence[Array] | None, got: Sequence[Array]) -> Moments:
     """Centred moments over all samples; the mean is the bias correction's business.
 
     Args:
         kernel: shape of the weight.
-        wanted, got: FP32 and delivered inputs, one array a sample.
+        wanted: FP32 inputs, one array a sample; None where only the delivered inputs count.
+        got: delivered inputs, one array a sample.
     """
-    gram: Array | float = 0.0
-    cross: Array | float = 0.0
-    mean_got: Array | float = 0.0
-    mean_wanted: Array | float = 0.0
-    total = 0
-    for want, have in zip(wanted, got, strict=True):
-        x, q = rows(node, kernel, want), rows(node, kernel, have)
-        gram = gram + np.einsum("gnk,gnl->gkl", q, q, optimize=True)
-        cross = cross + np.einsum("gnk,gnl->gkl", x, q, optimize=True)
-        mean_got, mean_wanted, total = mean_got + q.sum(axis=1), mean_wanted + x.sum(axis=1), total + q.shape[1]
-    q_mean, x_mean = np.asarray(mean_got) / total, np.asarray(mean_wanted) / total
-    return Moments(
-        np.asarray(gram) / total - q_mean[:, :, None] * q_mean[:, None, :],
-        np.asarray(cross) / total - x_mean[:, :, None] * q_mean[:, None, :],
-        total,
-    )
+    delivered = [rows(node, kernel, array) for array in got]
+    aimed = delivered if wanted is None else [rows(node, kernel, array) for array in wanted]
+    total = sum(q.shape[1] for q in delivered)
+    gram, mean = _products(delivered, delivered) / total, _sums(delivered) / total
+    gram -= mean[:, :, None] * mean[:, None, :]
+    if wanted is None:
+        return Moments(gram, gram, total)
+    cross = _products(aimed, delivered) / total - (_sums(aimed) / total)[:, :, None] * mean[:, None, :]
+    return Moments(gram, cross, total)
+
+
+def _products(left: Sequence[Array], right: Sequence[Array]) -> Array:
+    """Sum over samples of xᵀq, [G, K, K]; products in float32, sums in float64."""
+    return sum((np.matmul(x.transpose(0, 2, 1), q).astype(np.float64) for x, q in zip(left, right, strict=True)), start=np.zeros(()))
+
+
+def _sums(arrays: Sequence[Array]) -> Array:
+    return sum((a.sum(axis=1, dtype=np.float64) for a in arrays), start=np.zeros(()))
 
 
 def rows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:
-    """Rows [G, N, K] that the weights are multiplied with, thinned to ROWS a sample, float64."""
+    """Rows [G, N, K] that the weights are multiplied with, thinned to ROWS a sample, float32."""
     found = _windows(node, kernel, array) if node.op == "Conv" else array.reshape(1, -1, array.shape[-1])
     stride = max(1, -(-found.shape[1] // ROWS))
-    return np.asarray(found[:, ::stride], dtype=np.float64)
+    return np.asarray(found[:, ::stride], dtype=np.float32)
 
 
 def _windows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:

@@ -64,11 +64,12 @@ def walk(reference: Graph, quantized: Graph, plan: Plan, feeds: Sequence[Feed], 
     for node in stations(reference, plan):
         here = quantized.by_name[node.name]
         wanted_in, wanted_out = wanted.values(node.input(0)), wanted.values(node.output)
-        got_in = got.values(here.input(0))
+        got_in = [array.astype(np.float32, copy=False) for array in got.values(here.input(0))]
         if plan.nodes[node.name].kind is Kind.DYNAMIC:
             got_in = [_dynamic(array) for array in got_in]
         weights, bias = visit(Station(node, wanted_in, wanted_out, got_in))
-        got.put(here, run_layer(node, got_in, weights, bias, threads))
+        dtype = np.dtype(quantized.type_of(here.output).dtype or "float32")  # float16 where the rest of the file is
+        got.put(here, [y.astype(dtype, copy=False) for y in run_layer(node, got_in, weights, bias, threads)])
         wanted.done(node)
 
 

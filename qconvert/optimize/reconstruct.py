@@ -27,10 +27,13 @@ from .lockstep import Station, run_layer, stacked_mean, walk
 class Reconstruction(Settings):
     """Settings of `reconstruct`."""
 
-    rounding: bool = Field(default=True, description="round weights by GPTQ instead of to nearest")
+    rounding: bool | None = Field(
+        default=None, description="round weights by GPTQ; by default only where scales are coarse (per tensor, or below 8 bits): elsewhere activations decide"
+    )
     bias: bool = Field(default=True, description="correct biases for the mean error")
     asymmetric: bool = Field(default=False, description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8")
     damping: Annotated[float, Field(gt=0)] = Field(default=0.01, description="share of the mean diagonal added to Gram matrices; ten times that where rows are few")
+    samples: Annotated[int, Field(ge=1)] = Field(default=64, description="samples to learn from, at most")
     max_inputs: Annotated[int, Field(gt=0)] = Field(default=4608, description="layers with more inputs a neuron are rounded to nearest, which bounds memory and time")
 
 
@@ -41,7 +44,7 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
         A draft whose graph holds the rounded weights as real values and the corrected biases.
     """
     bench = _Bench(draft, lab, settings)
-    walk(draft.reference, bench.quantized, draft.plan, lab.fit, bench.visit, lab.options.threads)
+    walk(draft.reference, bench.quantized, draft.plan, lab.fit[: settings.samples], bench.visit, lab.options.threads)
     return bench.result()
 
 
@@ -74,10 +77,12 @@ class _Bench:
 
     def _weights(self, station: Station, original: Array, params: QuantParams, plan: WeightPlan) -> tuple[Array, QuantParams]:
         node, settings = station.node, self.settings
-        if not settings.rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
+        coarse = plan.axis is None or plan.format.bits < 8
+        rounding = coarse if settings.rounding is None else settings.rounding
+        if not rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
             return fake_quantize(original, params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        found = moments(node, original.shape, station.wanted_in, station.got_in)
+        found = moments(node, original.shape, station.wanted_in if settings.asymmetric else None, station.got_in)
         damping = settings.damping * (10 if found.rows < 4 * matrix.shape[2] else 1)
         target = _targets(matrix, found.gram, found.cross, damping) if settings.asymmetric else matrix
         params = constant_params(from_matrix(node, target, original.shape).astype(np.float32), plan, self.lab.calibration.weights)

@@ -9,6 +9,7 @@ from ..calibrate import Sketch, activation_params, weight_params
 from ..data import Dataset
 from ..data.settings import Settings
 from ..emit import EMITTERS
+from ..emit.half import half_scales, to_half
 from ..graph import Graph
 from ..optimize import ALGORITHMS, Algorithm, AlgorithmStep, Draft, Lab, affordable, improve, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
@@ -29,7 +30,9 @@ def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe
 def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     """The draft in the recipe's format, or in that in which onnxruntime runs the same numbers."""
     emit = EMITTERS[planned.target.simulation or recipe.format or planned.target.formats[0]]
-    return emit(draft.graph, draft.plan, draft.activations, draft.weights)
+    if recipe.precision != "float16":
+        return emit(draft.graph, draft.plan, draft.activations, draft.weights)
+    return to_half(emit(draft.graph, draft.plan, half_scales(draft.activations), half_scales(draft.weights)))
 
 
 def best_draft(
@@ -48,21 +51,31 @@ def best_draft(
         QConvertError: R005 for settings of an algorithm that do not fit.
     """
     draft = first_draft(planned, sketches, recipe)
-    steps = _steps(recipe, words)
+    steps = steps_of(recipe, words)
     if dataset is None or not steps or not planned.plan.weights:
         return draft, ()
     with stages.stage("optimize") as progress:
-        feeds = affordable(sample.feed for sample in islice(dataset.calibration, MOST_SAMPLES))
-        fit, held_out = split(feeds)
-        deployed = next(s for s in planned.target.sessions if s.deployed)
-        options = Options(deployed.optimize, threads, deployed.config)
-        lab = Lab(
-            planned.graph, fit, held_out, recipe.calibration, lambda kept: replanned(planned, recipe, source, kept), lambda d: emitted(d, planned, recipe), options
-        )
+        lab = laboratory(planned, dataset, recipe, source, threads)
         return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
 
 
-def _steps(recipe: Recipe, words: Vocabulary) -> list[tuple[str, Algorithm, Settings]]:
+def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Source | None, threads: int) -> Lab:
+    """Where drafts of a plan are judged: calibration samples, some to learn from and others to judge by."""
+    feeds = affordable(sample.feed for sample in islice(dataset.calibration, MOST_SAMPLES))
+    fit, held_out = split(feeds)
+    deployed = next(s for s in planned.target.sessions if s.deployed)
+    options = Options(deployed.optimize, threads, deployed.config)
+    return Lab(
+        planned.graph, fit, held_out, recipe.calibration, lambda kept: replanned(planned, recipe, source, kept), lambda d: emitted(d, planned, recipe), options
+    )
+
+
+def steps_of(recipe: Recipe, words: Vocabulary) -> list[tuple[str, Algorithm, Settings]]:
+    """The recipe's algorithms with their settings, in order.
+
+    Raises:
+        QConvertError: R005 for settings that do not fit.
+    """
     if recipe.algorithms == "auto":
         return [(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
     return [(name, ALGORITHMS[name], settings) for name, settings in chosen_algorithms(recipe, words)]

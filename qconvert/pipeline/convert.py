@@ -19,6 +19,7 @@ from ..data import Dataset, Samples, Watch, open_dataset
 from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..evaluate import (
     Comparison,
+    GateResult,
     Latency,
     Layer,
     Measurements,
@@ -32,8 +33,8 @@ from ..evaluate import (
     measure_size,
     model_files,
 )
-from ..optimize import Draft
 from ..graph import rename_data
+from ..optimize import Draft
 from ..plan import Plan
 from ..recipe import Recipe, Source, dump
 from ..report.record import OutputInfo, RunRecord
@@ -43,6 +44,7 @@ from .accuracy import best_draft
 from .details import Widening, with_details
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
+from .holdout import with_holdout
 from .pictures import with_pictures
 from .planning import Planned, make_plan, target_of
 from .record import make_record
@@ -66,6 +68,8 @@ class Request:
         evaluate: measure accuracy and latency.
         threads: of the calibration and evaluation sessions.
         reports: folder of the reports; None for that of the output.
+        hold_out: without an evaluation part, judge by the samples that calibration leaves out.
+        judged: limits that were judged before, on the same result; they count as gates.
     """
 
     model: Path
@@ -77,6 +81,8 @@ class Request:
     evaluate: bool = True
     threads: int = 1
     reports: Path | None = None
+    hold_out: bool = False
+    judged: tuple[GateResult, ...] = ()
 
 
 def convert(request: Request, listener: Listener = silent) -> RunRecord:
@@ -93,7 +99,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
     planned = make_plan(request.model, recipe, stages, request.source, None)
-    dataset = _open_data(request, planned, stages)
+    dataset = open_data(request, planned, stages)
     _check_rewrites(request, planned, dataset, stages)
     sketches, widening = _calibrate(request, planned, dataset, stages)
     draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), request.source, stages, request.threads)
@@ -111,14 +117,19 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         share = result.readback.integer_macs if result.readback else planned.plan.prediction.integer_share
         gates, failures = judge(recipe.gates, measured, share)
         stages.note(*failures)
-        record = make_record(request.recipe, planned, dataset, draft.activations, result, measured, gates, stages, request.model, request.data)
+        record = make_record(request.recipe, planned, dataset, draft.activations, result, measured, (*gates, *request.judged), stages, request.model, request.data)
         return _publish(with_details(record, planned, draft, sketches, widening), recipe, files, proved.companions, place, folder)
 
 
 # --- data --------------------------------------------------------------------------------------------------------------
 
 
-def _open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | None:
+def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | None:
+    """The request's dataset; None where there is none and none is needed.
+
+    Raises:
+        QConvertError: D001 and whatever is wrong with the data.
+    """
     if request.data is None:
         if planned.plan.taps:
             raise fail("D001", f"this plan has {len(planned.plan.taps)} tensors whose ranges come from data, and no dataset was given", None, "give a folder with `-d`, or use `mode: dynamic`")
@@ -127,7 +138,7 @@ def _open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | 
     with stages.stage("data"):
         dataset = open_dataset(request.data, {name: graph.type_of(name) for name in graph.feeds}, request.recipe.dataset, request.base_dir)
     stages.note(*dataset.diagnostics)
-    return dataset
+    return with_holdout(dataset, request.recipe.dataset.evaluation_samples) if request.hold_out else dataset
 
 
 def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> None:

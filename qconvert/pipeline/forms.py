@@ -12,12 +12,12 @@ from ..emit.tflite import Artefact
 from ..emit.tflite import Options as TfliteOptions
 from ..emit.tflite.sources import data_header, data_source, golden_header, golden_npz, ops_header
 from ..errors import Diagnostic, Severity
-from ..graph import Graph, save
+from ..graph import Graph, infer_types, save
 from ..optimize import Draft
 from ..recipe import Recipe
 from ..runtime import Feed, Options, Session
 from ..runtime.tflite import available
-from ..verify import TfliteProof, TfliteSession, check, prove, prove_tflite, read_back
+from ..verify import FORECASTS, TfliteProof, TfliteSession, check, prove, prove_tflite, read_back
 from .accuracy import emitted
 from .planning import Planned
 from .record import Result
@@ -71,7 +71,9 @@ def _prove_onnx(path: Path, product: Graph, planned: Planned, feeds: Sequence[Fe
     lint = tuple(as_failure(d) if d.severity is Severity.ERROR else d for d in check(product, target))
     broken = any(d.severity is Severity.ERROR for d in (*found, *lint))
     readback = read_back(path, planned.graph, planned.plan) if target.deployed_here and not broken else None
-    return Proved(Result(proofs, readback), (*found, *lint))
+    names = [name for name in target.checks if name in FORECASTS]
+    expected = "\n".join(str(FORECASTS[name](infer_types(product))) for name in names)
+    return Proved(Result(proofs, readback, expected or None), (*found, *lint))
 
 
 def as_failure(found: Diagnostic) -> Diagnostic:

@@ -63,7 +63,9 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
     """
     if output.suffix in ARTEFACTS:
         if output.suffix != extension:
-            raise fail("R009", f"this target writes {extension} files", output, f"name the output `{output.stem}{extension}`")
+            raise fail(
+                "R009", f"this target writes {extension} files", output, f"name the output `{output.stem}{extension}`"
+            )
         found = Destination(output.parent, output.stem, extension, reports)
     else:
         found = Destination(output, "model", extension, reports)
@@ -124,8 +126,15 @@ def guarded(where: Path) -> Iterator[None]:
 def output_error(error: OSError, where: object) -> QConvertError:
     """O002 for a full disk, O001 for anything else."""
     if error.errno in NO_SPACE:
-        return fail("O002", f"no space left to write the result: {error.strerror}", where, "free some space, or choose another output folder")
-    return fail("O001", f"the result cannot be written: {error.strerror or error}", where, "check the path and its permissions")
+        return fail(
+            "O002",
+            f"no space left to write the result: {error.strerror}",
+            where,
+            "free some space, or choose another output folder",
+        )
+    return fail(
+        "O001", f"the result cannot be written: {error.strerror or error}", where, "check the path and its permissions"
+    )
 
 
 def publish(files: Sequence[tuple[Path, Path]], stale: Sequence[Path] = ()) -> None:
@@ -173,7 +182,10 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    before = {number: signal.signal(number, lambda caught, frame: held.append(caught)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda caught, frame: held.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

@@ -26,11 +26,26 @@ def refuse(graph: Graph, model: Path) -> None:
     """
     node = next((n for n in graph.nodes if n.op in _QUANTIZED or n.op.startswith("QLinear")), None)
     if node is not None:
-        raise fail("M008", f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)", model, "start from the FP32 model, or use `qconvert check` to lint this one")
+        raise fail(
+            "M008",
+            f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)",
+            model,
+            "start from the FP32 model, or use `qconvert check` to lint this one",
+        )
     if not graph.feeds:
-        raise fail("M012", "the graph has no inputs, so its outputs are constants", model, "export the model with its input as a graph input")
+        raise fail(
+            "M012",
+            "the graph has no inputs, so its outputs are constants",
+            model,
+            "export the model with its input as a graph input",
+        )
     for name, kind in _broken(graph):
-        raise fail("M011", f"weight `{name}` holds {kind} values", model, "export the model again, or repair the checkpoint that it comes from")
+        raise fail(
+            "M011",
+            f"weight `{name}` holds {kind} values",
+            model,
+            "export the model again, or repair the checkpoint that it comes from",
+        )
 
 
 def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
@@ -47,8 +62,15 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
         dims = kind.shape or ()
         for place, dim in enumerate(dims):
             if not isinstance(dim, int) and place > 0 and dim not in recipe.shapes:
-                raise fail("M010", f"dimension {place} of input `{name}` is open ({dim or 'unnamed'}), {target.title} files have fixed sizes", None, f"give its size: `shapes: {{{dim or 'name'}: 64}}`, or export the model with a fixed one")
-        types[name] = TensorType(kind.dtype, tuple(d if isinstance(d, int) else recipe.shapes.get(d or "", 1) for d in dims))
+                raise fail(
+                    "M010",
+                    f"dimension {place} of input `{name}` is open ({dim or 'unnamed'}), {target.title} files have fixed sizes",
+                    None,
+                    f"give its size: `shapes: {{{dim or 'name'}: 64}}`, or export the model with a fixed one",
+                )
+        types[name] = TensorType(
+            kind.dtype, tuple(d if isinstance(d, int) else recipe.shapes.get(d or "", 1) for d in dims)
+        )
     return graph.with_(types=types)
 
 
@@ -60,7 +82,12 @@ def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
     """
     advice = dict(target.advice)
     found = [
-        Diagnostic("M014", f"{node.op}: {chosen.nodes[node.name].reason}", f"node `{node.name}`", advice.get(node.op, "replace it, or cut the model before it"))
+        Diagnostic(
+            "M014",
+            f"{node.op}: {chosen.nodes[node.name].reason}",
+            f"node `{node.name}`",
+            advice.get(node.op, "replace it, or cut the model before it"),
+        )
         for node in graph.nodes
         if chosen.nodes[node.name].kind not in (Kind.INTEGER, Kind.ABSORBED)
     ]
@@ -70,7 +97,13 @@ def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
 
 def _broken(graph: Graph) -> Iterator[tuple[str, str]]:
     """Weights with NaN, and weights and biases of layers with infinity: bounds and masks may well be infinite."""
-    in_layers = {name for n in graph.nodes if n.op in OPS for i, name in enumerate(n.inputs) if OPS[n.op].role(i) in (Role.WEIGHT, Role.BIAS)}
+    in_layers = {
+        name
+        for n in graph.nodes
+        if n.op in OPS
+        for i, name in enumerate(n.inputs)
+        if OPS[n.op].role(i) in (Role.WEIGHT, Role.BIAS)
+    }
     for name, values in _floats(graph):
         if _any(values, np.isnan):
             yield name, "NaN"

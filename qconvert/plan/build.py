@@ -13,7 +13,7 @@ from ..targets.model import Target
 from .candidates import Candidate, candidates
 from .cost import Estimate, estimate
 from .limits import Call
-from .model import Kind, NodePlan, Plan, Reason
+from .model import Kind, NodePlan, Plan, Reason, TensorPlan
 from .patterns import residual_skip, tail
 from .predict import predict
 from .profit import profitable
@@ -85,8 +85,15 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
         group_taps=group_taps,
         anchors=anchors,
         bias=work.target.bias,
-        opset=21 if anchors or any(t.format.bits > 8 for t in tensors.values()) else 13,
+        opset=_opset(work, tensors, anchors),
     )
+
+
+def _opset(work: Work, tensors: Mapping[str, TensorPlan], anchors: frozenset[str]) -> int:
+    """Smallest opset that knows the formats: 21 for 16 bits, 19 for float16 scales, 13 for scales per channel."""
+    if anchors or any(t.format.bits > 8 for t in tensors.values()):
+        return 21
+    return 19 if work.recipe.precision == "float16" else 13
 
 
 def _check_forced(found: Mapping[str, Candidate], rules: Mapping[str, Change]) -> None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..verify.model import Device
 from ..evaluate.model import Interval, Measurements, Metric
 from .message import message_text
 from .record import PlanInfo, RunRecord
@@ -29,6 +30,8 @@ def _parts(record: RunRecord) -> Iterator[RenderableType]:
     yield plan_table(record.plan)
     if record.readback is not None:
         yield _runs_as(record)
+    if record.device is not None:
+        yield _device(record.device)
     if record.forecast:
         yield Text(record.forecast)
     if record.algorithms:
@@ -40,7 +43,7 @@ def _parts(record: RunRecord) -> Iterator[RenderableType]:
     yield from (message_text(p.code, p.severity, p.message, p.where, p.hint) for p in record.diagnostics)
     yield _outputs(record)
     if record.try_with and record.outputs:
-        yield Text(f"deploy with: {record.try_with.format(model=record.outputs[0].path)}")
+        yield Text("deploy with: " + record.try_with.replace("{model}", record.outputs[0].path))
 
 
 def verdict(record: RunRecord) -> Text:
@@ -128,6 +131,21 @@ def _runs_as(record: RunRecord) -> Table:
         table.add_row(escape(kernel), str(count))
     table.caption_justify = "left"
     table.caption = f"{readback.integer_macs:.1%} of the MACs in integer kernels, {readback.conversions} conversions left, {len(readback.islands)} float islands"
+    return table
+
+
+def _device(needs: Device) -> Table:
+    table = Table("", "", title="on the device", title_justify="left", title_style="bold")
+    if needs.arena is not None and needs.head is not None and needs.tail is not None:
+        table.add_row("arena used (x86-64)", f"{size(needs.arena)}: {size(needs.head)} activations, {size(needs.tail)} structures")
+    table.add_row("arena to reserve", f"{size(needs.recommended)}, {'measured with a margin' if needs.measured else 'estimated, the file was not run'}")
+    table.add_row("operators", ", ".join(f"{o.count} {o.name}" + (f" ({o.macs / needs.macs:.0%} of the MACs)" if o.macs else "") for o in needs.operators))
+    for core in needs.cores:
+        table.add_row(core.name, f"{core.instructions / 1e6:.2f} M instructions, {core.basis}")
+    if needs.witness is not None:
+        table.add_row("second interpreter", f"{needs.witness:.2%} of the outputs equal, largest difference {needs.largest} codes")
+    for line in needs.layouts:
+        table.add_row("", escape(line))
     return table
 
 

@@ -1,7 +1,17 @@
 """The only place that opens onnxruntime sessions and times them."""
 
 from .session import Feed, Options, Session, opened
-from .timing import host_name
 from .shapes import assumed_inputs, concrete_shapes, observe, synthetic_feed
+from .timing import host_name
 
-__all__ = ["Feed", "Options", "Session", "assumed_inputs", "concrete_shapes", "host_name", "observe", "opened", "synthetic_feed"]
+__all__ = [
+    "Feed",
+    "Options",
+    "Session",
+    "assumed_inputs",
+    "concrete_shapes",
+    "host_name",
+    "observe",
+    "opened",
+    "synthetic_feed",
+]

@@ -47,7 +47,9 @@ class Options:
 class Session:
     """A loaded model. Errors of the runtime become one clear diagnostic."""
 
-    def __init__(self, model: bytes | Path, options: Options | None = None, code: str = "M006", where: object = None) -> None:
+    def __init__(
+        self, model: bytes | Path, options: Options | None = None, code: str = "M006", where: object = None
+    ) -> None:
         import onnxruntime as ort
 
         self._where, options = where, options or Options()

@@ -29,7 +29,7 @@ class _Tflm:
         return [self._made.get_output(n) for n in range(self._outputs)]
 
     def tensors(self, numbers: list[int]) -> list[Any]:
-        return [self._made.GetTensor(n, 0) for n in numbers]
+        return [self._made.GetTensor(n, 0)["tensor_data"] for n in numbers]
 
     def allocations(self) -> None:
         self._made.print_allocations()

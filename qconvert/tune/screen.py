@@ -9,7 +9,7 @@ number of layers. First order: errors that are large enough to change how other 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -47,6 +47,18 @@ class Screening:
     blocked: tuple[str, ...]
     uncertain: frozenset[tuple[str, str, str]]
     samples: int
+
+
+    def joined(self, other: Screening) -> Screening:
+        """Both side by side; they must come from the same samples and directions."""
+        return replace(
+            self,
+            sources=(*self.sources, *other.sources),
+            products=np.hstack([self.products, other.products]),
+            corrected=np.hstack([self.corrected, other.corrected]),
+            own=np.concatenate([self.own, other.own]),
+            uncertain=self.uncertain | other.uncertain,
+        )
 
 
 def screen(
@@ -284,7 +296,7 @@ def _dynamic_error(tape: Tape, name: str) -> str:
 def _weight_error(tape: Tape, source: Source) -> str:
     node = tape.graph.by_name[source.name]
     changes = {i: tape.const(change) for i, change in source.change.items()}
-    if set(source.change) <= {0} and node.op == "Gather" or (set(source.change) == {1} and _linear(node)):
+    if (set(source.change) <= {0} and node.op == "Gather") or (set(source.change) == {1} and _linear(node)):
         keep = [name for i, name in enumerate(node.inputs) if i not in inputs_with(node, Role.BIAS)]
         return tape.put(node.with_(inputs=tuple(changes.get(i, name) for i, name in enumerate(keep))))
     inputs = [tape.op("Add", name, changes[i]) if i in changes else name for i, name in enumerate(node.inputs)]

@@ -8,6 +8,7 @@ from functools import partial
 from ..errors import Diagnostic
 from ..graph import Graph, infer_types
 from ..targets.model import Target
+from .fusion import Forecast, forecast
 from .model import Device, Readback, RunsAs, SessionProof
 from .onnxruntime_lint import check_loads, check_onnxruntime
 from .proof import prove
@@ -16,13 +17,22 @@ from .tensorrt import check_tensorrt
 from .tflite import TfliteProof, check_tflite, prove_tflite
 from .tflite_run import TfliteSession
 
-__all__ = ["CHECKS", "FILE_CHECKS", "Device", "Readback", "RunsAs", "SessionProof", "TfliteProof", "TfliteSession", "check_tflite", "prove_tflite", "check", "check_loads", "findings", "prove", "read_back"]
+__all__ = ["CHECKS", "FILE_CHECKS", "FORECASTS", "Device", "Forecast", "Readback", "RunsAs", "SessionProof", "TfliteProof", "TfliteSession", "check", "check_loads", "check_tflite", "findings", "prove", "prove_tflite", "read_back"]
+
+def _check_tensorrt(graph: Graph) -> tuple[Diagnostic, ...]:
+    """The validator, which wants a model to be float16 as a whole where any of its weights is."""
+    half = any(graph.type_of(name).dtype == "float16" for name in graph.weights)
+    return check_tensorrt(graph, "float16" if half else "float32")
+
 
 CHECKS: dict[str, Callable[[Graph], tuple[Diagnostic, ...]]] = {
     "onnxruntime-x86": partial(check_onnxruntime, arch="x86"),
     "onnxruntime-arm": partial(check_onnxruntime, arch="arm"),
-    "tensorrt": check_tensorrt,
+    "tensorrt": _check_tensorrt,
 }
+
+# What a runtime that is not at hand is expected to build, by the same names.
+FORECASTS: dict[str, Callable[[Graph], Forecast]] = {"tensorrt": forecast}
 
 # Checks of files that are no ONNX graphs, by the same names.
 FILE_CHECKS: dict[str, Callable[[bytes], tuple[Diagnostic, ...]]] = {"tflite": check_tflite}

@@ -117,7 +117,9 @@ def _link_out(file: Path) -> None:
         pytest.param("", None, "M004", "outside", id="nowhere"),
     ],
 )
-def test_external_data_refused(cli: Cli, place: Place, location: str | None, change: Callable[[Path], object] | None, code: str, says: str) -> None:
+def test_external_data_refused(
+    cli: Cli, place: Place, location: str | None, change: Callable[[Path], object] | None, code: str, says: str
+) -> None:
     external(place, location, change)
     assert says in refused(cli, place, place.convert(*QUICK), code)
 
@@ -228,7 +230,12 @@ def branches() -> onnx.ModelProto:
         helper.make_node("Greater", ["s", "zero"], ["positive"]),
         helper.make_node("If", ["positive"], ["y"], name="if", then_branch=yes, else_branch=no),
     ]
-    return model(nodes, {"x": IMAGE}, {"y": ("batch", 4, 6, 6)}, {"w": weight(np.random.default_rng(0), 4, 3, 3, 3), "zero": np.float32(0)})
+    return model(
+        nodes,
+        {"x": IMAGE},
+        {"y": ("batch", 4, 6, 6)},
+        {"w": weight(np.random.default_rng(0), 4, 3, 3, 3), "zero": np.float32(0)},
+    )
 
 
 def loop() -> onnx.ModelProto:
@@ -238,16 +245,32 @@ def loop() -> onnx.ModelProto:
         helper.make_node("Conv", ["state", "w"], ["c"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c"], ["next"]),
     ]
-    body = helper.make_graph(steps, "body", [value("i", 7, []), value("go", 9, []), value("state", 1, None)], [value("go_on", 9, []), value("next", 1, None)])
+    body = helper.make_graph(
+        steps,
+        "body",
+        [value("i", 7, []), value("go", 9, []), value("state", 1, None)],
+        [value("go_on", 9, []), value("next", 1, None)],
+    )
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c1"], name="conv", pads=[1, 1, 1, 1]),
         helper.make_node("Loop", ["n", "true", "c1"], ["y"], name="loop", body=body),
     ]
-    return model(nodes, {"x": IMAGE}, {"y": IMAGE}, {"w": weight(np.random.default_rng(0), 3, 3, 3, 3), "n": np.int64(3), "true": np.array(True)})
+    return model(
+        nodes,
+        {"x": IMAGE},
+        {"y": IMAGE},
+        {"w": weight(np.random.default_rng(0), 3, 3, 3, 3), "n": np.int64(3), "true": np.array(True)},
+    )
 
 
 def matmul(dtype: type[np.generic], onnx_type: int) -> onnx.ModelProto:
-    return model([helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], {"x": ("b", 8)}, {"y": ("b", 4)}, {"w": np.ones((8, 4), dtype)}, dtype=onnx_type)
+    return model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")],
+        {"x": ("b", 8)},
+        {"y": ("b", 4)},
+        {"w": np.ones((8, 4), dtype)},
+        dtype=onnx_type,
+    )
 
 
 def renamed(name: str) -> onnx.ModelProto:
@@ -262,11 +285,20 @@ ODD = {
     "one node": lambda: node("Relu"),
     "nothing but Identity": lambda: node("Identity"),
     "no nodes": lambda: model([], {"x": IMAGE}, {"x": IMAGE}),
-    "an output is an input": lambda: model([helper.make_node("Relu", ["x"], ["y"])], {"x": IMAGE}, {"y": IMAGE, "x": IMAGE}),
+    "an output is an input": lambda: model(
+        [helper.make_node("Relu", ["x"], ["y"])], {"x": IMAGE}, {"y": IMAGE, "x": IMAGE}
+    ),
     "the same node name everywhere": lambda: renamed("same"),
     "no node names": lambda: renamed(""),
-    "weights all zero": lambda: edited(lambda g: g.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((16, 3, 3, 3), np.float32), "w1"))),
-    "zero-size weight": lambda: model([helper.make_node("Concat", ["x", "w"], ["y"], axis=3)], {"x": (1, 3, 8, 8)}, {"y": (1, 3, 8, 8)}, {"w": np.ones((1, 3, 8, 0), np.float32)}),
+    "weights all zero": lambda: edited(
+        lambda g: g.initializer[0].CopyFrom(numpy_helper.from_array(np.zeros((16, 3, 3, 3), np.float32), "w1"))
+    ),
+    "zero-size weight": lambda: model(
+        [helper.make_node("Concat", ["x", "w"], ["y"], axis=3)],
+        {"x": (1, 3, 8, 8)},
+        {"y": (1, 3, 8, 8)},
+        {"w": np.ones((1, 3, 8, 0), np.float32)},
+    ),
     "If": branches,
     "Loop": loop,
     "markup and other scripts": lambda: conv_model(prefix="[bold]узел/層:smile:[/x]"),
@@ -318,7 +350,14 @@ def test_names_are_never_markup(cli: Cli, place: Place) -> None:
 
 def test_dynamic_shapes_without_data(cli: Cli, place: Place) -> None:
     weights = {"w": weight(np.random.default_rng(0), 4, 3, 3, 3)}
-    place.save(model([helper.make_node("Conv", ["x", "w"], ["y"], name="c")], {"x": ("b", 3, "h", "v")}, {"y": ("b", 4, None, None)}, weights))
+    place.save(
+        model(
+            [helper.make_node("Conv", ["x", "w"], ["y"], name="c")],
+            {"x": ("b", 3, "h", "v")},
+            {"y": ("b", 4, None, None)},
+            weights,
+        )
+    )
     bare = ["convert", place.model, "-t", "x86-vnni", "-o", place.output, "--set", "placement=everywhere", "-q"]
     assert "`-d`" in refused(cli, place, bare, "D001", 4)
     assert cli("plan", place.model, "-t", "x86-vnni").code == 0

@@ -16,7 +16,18 @@ from qconvert.errors import CODES, EXIT_CODES
 from qconvert.targets import TARGETS
 
 RESNET = SAMPLES / "digits_resnet" / "digits_resnet.onnx"
-COMMANDS = ["convert", "plan", "inspect", "check", "recipe", "recipe check", "recipe schema", "recipe init", "targets", "explain"]
+COMMANDS = [
+    "convert",
+    "plan",
+    "inspect",
+    "check",
+    "recipe",
+    "recipe check",
+    "recipe schema",
+    "recipe init",
+    "targets",
+    "explain",
+]
 
 
 # --- help and usage ----------------------------------------------------------------------------------------------------
@@ -131,7 +142,21 @@ def test_json_is_one_document(cli: Cli, arguments: list[object]) -> None:
 
 def test_record_has_no_number_that_strict_parsers_refuse(cli: Cli, place: Place) -> None:
     """Equal outputs have an infinite SQNR; JSON has no infinity."""
-    ran = cli("convert", place.model, "-d", place.data, "-o", place.output, "-t", "x86-vnni", "--json", "--set", "rules=[{match: {name: '*'}, set: {keep: float}}]", "--set", "gates.sqnr=.inf")
+    ran = cli(
+        "convert",
+        place.model,
+        "-d",
+        place.data,
+        "-o",
+        place.output,
+        "-t",
+        "x86-vnni",
+        "--json",
+        "--set",
+        "rules=[{match: {name: '*'}, set: {keep: float}}]",
+        "--set",
+        "gates.sqnr=.inf",
+    )
     assert ran.json["measurements"]["fidelity"]["sqnr_db"] == "inf"
     strict_json((place.output.parent / "m.report.json").read_text())
 
@@ -170,7 +195,9 @@ def test_plan(cli: Cli, target: str) -> None:
 def test_plan_agrees_with_convert(cli: Cli, place: Place) -> None:
     options = ["-t", "x86-vnni", "--set", "placement=everywhere", "--json"]
     planned: dict[str, Any] = cli("plan", place.model, *options).json
-    converted: dict[str, Any] = cli("convert", place.model, "-d", place.data, "-o", place.output, "--no-evaluate", *options).json["plan"]
+    converted: dict[str, Any] = cli(
+        "convert", place.model, "-d", place.data, "-o", place.output, "--no-evaluate", *options
+    ).json["plan"]
     assert converted["nodes"] == planned["nodes"]
 
 
@@ -198,7 +225,9 @@ def test_check(cli: Cli, place: Place) -> None:
 
 def test_recipe_check(cli: Cli, tmp_path: Path) -> None:
     good, bad = REPO / "recipes" / "x86-vnni.yaml", tmp_path / "bad.yaml"
-    bad.write_text("version: 1\ntarget: x86-vnni\ncalibration: {methd: mse}\nrules:\n- match: {op: Conv}\n  set: {keep: flaot}\n")
+    bad.write_text(
+        "version: 1\ntarget: x86-vnni\ncalibration: {methd: mse}\nrules:\n- match: {op: Conv}\n  set: {keep: flaot}\n"
+    )
     ran = cli("recipe", "check", good)
     assert (ran.code, ran.out, ran.err) == (0, f"{good}: fine, for x86-vnni\n", "")
     ran = cli("recipe", "check", good, bad, tmp_path / "none.yaml")

@@ -194,7 +194,19 @@ def test_folders_made_in_vain_are_removed(cli: Cli, place: Place, monkeypatch: p
 # --- signals -----------------------------------------------------------------------------------------------------------
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-STAGES = ["load", "plan", "data", "check rewrites", "calibrate", "emit", "write", "prove", "evaluate", "latency", "layers"]
+STAGES = [
+    "load",
+    "plan",
+    "data",
+    "check rewrites",
+    "calibrate",
+    "emit",
+    "write",
+    "prove",
+    "evaluate",
+    "latency",
+    "layers",
+]
 
 
 @contextmanager
@@ -219,7 +231,9 @@ def stopped_in(monkeypatch: pytest.MonkeyPatch, stage: str, number: int) -> Iter
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("stage", STAGES)
-def test_stopped_in_each_stage(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, stage: str, number: signal.Signals) -> None:
+def test_stopped_in_each_stage(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, stage: str, number: signal.Signals
+) -> None:
     place.output.parent.mkdir()
     place.output.write_text("older")
     before, handlers = hashes(place.root), [signal.getsignal(n) for n in SIGNALS]
@@ -231,6 +245,14 @@ def test_stopped_in_each_stage(cli: Cli, place: Place, monkeypatch: pytest.Monke
     assert hashes(place.root) == before
     assert left(place) == []
     assert [signal.getsignal(n) for n in SIGNALS] == handlers
+
+
+def test_stopped_in_the_algorithms(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hashes(place.root)
+    with stopped_in(monkeypatch, "optimize", signal.SIGINT):
+        assert cli(*place.convert(*QUICK, "--set", "algorithms=auto")).code == 130
+    assert hashes(place.root) == before
+    assert left(place) == []
 
 
 def test_stages_of_this_test_are_all_there_are(cli: Cli, place: Place) -> None:
@@ -270,7 +292,9 @@ def test_large_models_have_their_weights_beside_them(cli: Cli, place: Place, mon
     assert runs(place.output)
     before = hashes(place.output.parent)
     assert cli(*place.convert(*NO_TIMING, "-q")).code == 0
-    assert {name: hashes(place.output.parent)[name] for name in ("m.onnx", "m.onnx.data")} == {name: before[name] for name in ("m.onnx", "m.onnx.data")}
+    assert {name: hashes(place.output.parent)[name] for name in ("m.onnx", "m.onnx.data")} == {
+        name: before[name] for name in ("m.onnx", "m.onnx.data")
+    }
 
 
 def test_rejected_weights_do_not_replace_older_ones(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +304,9 @@ def test_rejected_weights_do_not_replace_older_ones(cli: Cli, place: Place, monk
     assert cli(*place.convert(*QUICK, "--set", "gates.sqnr=200", "--seed", "1", "--samples", "4")).code == 5
     after = hashes(place.output.parent)
     assert [name for name in after if name not in before] == ["m.rejected.onnx", "m.rejected.onnx.data"]
-    assert {name: after[name] for name in ("m.onnx", "m.onnx.data")} == {name: before[name] for name in ("m.onnx", "m.onnx.data")}
+    assert {name: after[name] for name in ("m.onnx", "m.onnx.data")} == {
+        name: before[name] for name in ("m.onnx", "m.onnx.data")
+    }
     assert runs(place.output)
     assert runs(place.output.with_name("m.rejected.onnx"))
     assert cli(*place.convert(*QUICK)).code == 0

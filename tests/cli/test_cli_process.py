@@ -30,13 +30,22 @@ def environment(place: Place | None = None, **more: str) -> Mapping[str, str]:
 
 
 def process(*arguments: object, place: Place | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=environment(place, **more), timeout=60, check=False)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(place, **more), timeout=60, check=False
+    )
 
 
 def imported(code: str) -> set[str]:
     """Packages that are loaded after running some code."""
     show = "import sys; print(' '.join(m for m in sys.modules), file=sys.__stderr__)"
-    ran = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, env=environment(), check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+        timeout=60,
+    )
     return {name.partition(".")[0] for name in ran.stderr.splitlines()[-1].split()}
 
 
@@ -65,13 +74,23 @@ def test_reader_that_stops_early(place: Place) -> None:
     for arguments in (["targets"], ["explain"], place.convert(*SMALL)):
         reading, writing = os.pipe()
         os.close(reading)
-        ran = subprocess.run(command(*arguments), stdout=writing, stderr=subprocess.PIPE, text=True, env=environment(place), timeout=60, check=False)
+        ran = subprocess.run(
+            command(*arguments),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(place),
+            timeout=60,
+            check=False,
+        )
         os.close(writing)
         assert ran.returncode == 0, ran.stderr
         assert "Traceback" not in ran.stderr
         assert "BrokenPipe" not in ran.stderr
     assert place.output.exists()
-    gone = subprocess.run(f"exec {' '.join(command('inspect', 'none.onnx'))} 2>&1 >/dev/null | true", shell=True, check=False, timeout=60)
+    gone = subprocess.run(
+        f"exec {' '.join(command('inspect', 'none.onnx'))} 2>&1 >/dev/null | true", shell=True, check=False, timeout=60
+    )
     assert gone.returncode == 0
 
 
@@ -79,7 +98,15 @@ def test_reader_that_stops_early(place: Place) -> None:
 @pytest.mark.parametrize("arguments", [["targets"], ["targets", "--json"], ["nosuch", "--json"]])
 def test_standard_output_on_a_full_disk(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), timeout=60, check=False)
+        ran = subprocess.run(
+            command(*arguments),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            timeout=60,
+            check=False,
+        )
     assert ran.returncode == 7
     assert "error[O002]: standard output: " in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -104,7 +131,13 @@ def test_terminal(place: Place) -> None:
 def on_terminal(place: Place, **more: str) -> bytes:
     pty = pytest.importorskip("pty")
     mine, its = pty.openpty()
-    child = subprocess.Popen(command(*place.convert(*SMALL)), stdin=its, stdout=its, stderr=its, env=environment(place, TERM="xterm-256color", **more))
+    child = subprocess.Popen(
+        command(*place.convert(*SMALL)),
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=environment(place, TERM="xterm-256color", **more),
+    )
     os.close(its)
     seen = b""
     try:
@@ -117,12 +150,21 @@ def on_terminal(place: Place, **more: str) -> bytes:
     return seen
 
 
-@pytest.mark.parametrize(("after", "number", "code"), [("load", signal.SIGINT, 130), ("prove", signal.SIGINT, 130), ("prove", signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("after", "number", "code"),
+    [("load", signal.SIGINT, 130), ("prove", signal.SIGINT, 130), ("prove", signal.SIGTERM, 143)],
+)
 def test_signal_from_outside(place: Place, after: str, number: signal.Signals, code: int) -> None:
     place.output.parent.mkdir()
     place.output.write_text("older")
     before = hashes(place.root)
-    child = subprocess.Popen(command(*place.convert("--set", "evaluation.rounds=500")), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(place))
+    child = subprocess.Popen(
+        command(*place.convert("--set", "evaluation.rounds=500")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(place),
+    )
     assert child.stderr is not None
     while not child.stderr.readline().startswith(f"{after}: "):
         assert child.poll() is None
@@ -167,7 +209,11 @@ def test_equal_bytes_with_another_hash_seed(place: Place) -> None:
     found = []
     for seed in ("0", "4711"):
         output = place.root / f"seed{seed}" / "m.onnx"
-        ran = process(*place.convert("-q", "--no-evaluate", "--set", "algorithms=auto", output=output), place=place, PYTHONHASHSEED=seed)
+        ran = process(
+            *place.convert("-q", "--no-evaluate", "--set", "algorithms=auto", output=output),
+            place=place,
+            PYTHONHASHSEED=seed,
+        )
         assert ran.returncode == 0, ran.stderr
         found.append(output.read_bytes())
     assert found[0] == found[1]

@@ -56,7 +56,10 @@ def test_external_weights_are_written(stored: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(io, "EXTERNAL_ABOVE", 100)
     seen: list[tuple[int, int]] = []
     path = tmp_path / "out.onnx"
-    assert save(load(stored), path, lambda done, total: seen.append((done, total))) == [path, tmp_path / "out.onnx.data"]
+    assert save(load(stored), path, lambda done, total: seen.append((done, total))) == [
+        path,
+        tmp_path / "out.onnx.data",
+    ]
     assert seen[-1][0] == seen[-1][1] == len(seen)
     first = path.read_bytes(), (tmp_path / "out.onnx.data").read_bytes()
     save(load(stored), path)
@@ -74,7 +77,9 @@ def test_data_under_another_name(stored: Path) -> None:
 def test_bytes_do_not_depend_on_the_order_of_metadata() -> None:
     graph = from_proto(conv_model())
     a, b = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
-    assert serialize(graph.with_(metadata=dict(sorted(a.items())))) == serialize(graph.with_(metadata=dict(sorted(b.items()))))
+    assert serialize(graph.with_(metadata=dict(sorted(a.items())))) == serialize(
+        graph.with_(metadata=dict(sorted(b.items())))
+    )
 
 
 def test_functions_are_inlined() -> None:
@@ -92,7 +97,10 @@ def test_bodies_keep_what_they_capture() -> None:
     inner = numpy_helper.from_array(np.full((1,), 2, np.float32), "inner")
     yes = helper.make_graph([helper.make_node("Mul", ["r", "inner"], ["t"])], "yes", [], [value("t", 1, None)], [inner])
     no = helper.make_graph([helper.make_node("Mul", ["r", "outer"], ["e"])], "no", [], [value("e", 1, None)])
-    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("If", ["flag"], ["y"], then_branch=yes, else_branch=no)]
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("If", ["flag"], ["y"], then_branch=yes, else_branch=no),
+    ]
     shape = (1, 3, 8, 8)
     proto = model(nodes, {"x": shape}, {"y": shape}, {"flag": np.array(False), "outer": np.full((1,), 3, np.float32)})
     graph = from_proto(proto)
@@ -104,7 +112,9 @@ def test_bodies_keep_what_they_capture() -> None:
 
 @pytest.mark.parametrize("kind", ["INT4", "UINT4", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT16", "BOOL", "INT64"])
 def test_element_types(kind: str) -> None:
-    array = onnx_ir.tensor(np.array([[0, 1], [1, 0]]).astype(onnx_ir.DataType[kind].numpy()), dtype=onnx_ir.DataType[kind])
+    array = onnx_ir.tensor(
+        np.array([[0, 1], [1, 0]]).astype(onnx_ir.DataType[kind].numpy()), dtype=onnx_ir.DataType[kind]
+    )
     proto = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)}, opset=21)
     proto.graph.initializer.append(onnx_ir.to_proto(array))
     proto.graph.initializer[0].name = "w"

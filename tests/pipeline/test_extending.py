@@ -32,7 +32,9 @@ FAST = {"placement": "everywhere", "algorithms": "none", "evaluation.latency": F
 def convert(place: Place, target: str = "x86-vnni", evaluated: bool = False, **changes: Any) -> RunRecord:
     recipe = qconvert.Recipe(target=target)
     named = {key.replace("__", "."): value for key, value in changes.items()}
-    return qconvert.convert(place.model, place.output, data=place.data, recipe=recipe, changes={**FAST, **named}, evaluate=evaluated)
+    return qconvert.convert(
+        place.model, place.output, data=place.data, recipe=recipe, changes={**FAST, **named}, evaluate=evaluated
+    )
 
 
 def toy_target(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Target:
@@ -54,7 +56,11 @@ def test_target(place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
 def test_operator(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     toy_target(monkeypatch, kernels=(*X86_VNNI.kernels, Kernel("Softsign")), checks=())
     shape = ("batch", 3, SIDE, SIDE)
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]), helper.make_node("Softsign", ["c"], ["s"], name="soft"), helper.make_node("Conv", ["s", "w"], ["y"], name="last", pads=[1, 1, 1, 1])]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Softsign", ["c"], ["s"], name="soft"),
+        helper.make_node("Conv", ["s", "w"], ["y"], name="last", pads=[1, 1, 1, 1]),
+    ]
     place.save(model(nodes, {"x": shape}, {"y": shape}, {"w": weight(np.random.default_rng(0), 3, 3, 3, 3)}))
     assert kinds(convert(place, "toy"))["soft"] == "float"
     monkeypatch.setitem(ops.OPS, "Softsign", OpSpec((Role.DATA,), Tie.FREE, fixed=(-1.0, 1.0)))
@@ -80,7 +86,13 @@ def test_rewrite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         return canonicalize.Rewrite(graph.with_(nodes=nodes), tuple(f"Relu `{n.name}` -> nothing" for n in twice))
 
     shape = ("batch", 3, SIDE, SIDE)
-    place.save(model([helper.make_node("Relu", ["x"], ["r"], name="a"), helper.make_node("Relu", ["r"], ["y"], name="b")], {"x": shape}, {"y": shape}))
+    place.save(
+        model(
+            [helper.make_node("Relu", ["x"], ["r"], name="a"), helper.make_node("Relu", ["r"], ["y"], name="b")],
+            {"x": shape},
+            {"y": shape},
+        )
+    )
     monkeypatch.setitem(canonicalize.RULES, "toy", canonicalize.Rule(no_relu, "Relu of Relu"))
     record = convert(place)
     assert ("toy", ("Relu `b` -> nothing",)) in [(rewrite.rule, rewrite.lines) for rewrite in record.rewrites]
@@ -110,7 +122,11 @@ def test_metric(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_check(place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_long(graph: Graph) -> tuple[Diagnostic, ...]:
-        return tuple(Diagnostic("C204", "name too long", node.name, severity=Severity.WARNING) for node in graph.nodes if _long(node))
+        return tuple(
+            Diagnostic("C204", "name too long", node.name, severity=Severity.WARNING)
+            for node in graph.nodes
+            if _long(node)
+        )
 
     monkeypatch.setitem(verify.CHECKS, "toy", too_long)
     toy_target(monkeypatch, checks=("toy",))
@@ -159,7 +175,7 @@ def test_no_target_is_named_in_the_logic() -> None:
         if path.parent.name == "targets":
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            asks = ("==" in line or "if " in line or " in (" in line) and not line.lstrip().startswith(("#", '"', "qconvert "))
+            asks = ("==" in line or "if " in line or " in (" in line) and not line.lstrip().startswith(
+                ("#", '"', "qconvert ")
+            )
             assert not (asks and any(f'"{name}"' in line for name in names)), f"{path}:{number}: {line}"
-
-

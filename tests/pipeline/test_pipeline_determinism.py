@@ -39,7 +39,9 @@ def test_second_run_and_more_threads(cli: Cli, place: Place, target: str) -> Non
 @pytest.mark.parametrize("files", [1, 5, 16])
 def test_rows_in_other_files(cli: Cli, place: Place, files: int) -> None:
     other = write_data(place.root / "other", files=files)
-    assert weights_only(converted(cli, place, "b", "--no-evaluate", data=other)) == weights_only(converted(cli, place, "a", "--no-evaluate"))
+    assert weights_only(converted(cli, place, "b", "--no-evaluate", data=other)) == weights_only(
+        converted(cli, place, "a", "--no-evaluate")
+    )
 
 
 def test_samples_one_by_one(cli: Cli, place: Place) -> None:
@@ -49,7 +51,9 @@ def test_samples_one_by_one(cli: Cli, place: Place) -> None:
     single.mkdir()
     for number, row in enumerate(rows):
         np.save(single / f"{number:02d}.npy", row)
-    assert weights_only(converted(cli, place, "b", "--no-evaluate", data=single)) == weights_only(converted(cli, place, "a", "--no-evaluate"))
+    assert weights_only(converted(cli, place, "b", "--no-evaluate", data=single)) == weights_only(
+        converted(cli, place, "a", "--no-evaluate")
+    )
 
 
 @pytest.mark.parametrize("format_", ["qdq", "qoperator"])
@@ -60,7 +64,14 @@ def test_other_folders_and_names(cli: Cli, place: Place, tmp_path: Path, format_
     moved = Place(tmp_path / "elsewhere")
     moved.model.rename(moved.model.with_name("renamed.onnx"))
     output = moved.root / "b" / "another.onnx"
-    assert cli(*moved.convert("-q", "--no-evaluate", "--format", format_, model=moved.model.with_name("renamed.onnx"), output=output)).code == 0
+    assert (
+        cli(
+            *moved.convert(
+                "-q", "--no-evaluate", "--format", format_, model=moved.model.with_name("renamed.onnx"), output=output
+            )
+        ).code
+        == 0
+    )
     assert output.read_bytes() == first
 
 
@@ -68,7 +79,14 @@ def test_report_repeats_but_for_times(cli: Cli, place: Place) -> None:
     """With the algorithms, which are part of a usual run, and a second thread."""
     reports, models = [], []
     for threads in (1, 2):
-        assert cli(*place.convert("-q", "--set", "evaluation.latency=false", "--set", "algorithms=auto", "--threads", threads)).code == 0
+        assert (
+            cli(
+                *place.convert(
+                    "-q", "--set", "evaluation.latency=false", "--set", "algorithms=auto", "--threads", threads
+                )
+            ).code
+            == 0
+        )
         models.append(place.output.read_bytes())
         reports.append(timeless(strict_json(place.output.with_name("m.report.json").read_text())))
     assert models[0] == models[1]
@@ -83,5 +101,8 @@ def timeless(value: Any) -> Any:
 
 
 def test_seed_and_samples_change_the_result(cli: Cli, place: Place) -> None:
-    found = {converted(cli, place, name, "--no-evaluate", "--samples", "4", "--seed", seed) for name, seed in (("a", "0"), ("b", "1"))}
+    found = {
+        converted(cli, place, name, "--no-evaluate", "--samples", "4", "--seed", seed)
+        for name, seed in (("a", "0"), ("b", "1"))
+    }
     assert len(found) == 2

@@ -23,7 +23,9 @@ from qconvert.pipeline.staging import destination, publish, sha256, staged
         ("out.v2/", "out.v2", "model.onnx", "model.report.json"),
     ],
 )
-def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, folder: str, artefact: str, report: str) -> None:
+def test_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, folder: str, artefact: str, report: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     place = destination(Path(output), ".onnx", ())
     assert (place.folder, place.artefact.name, place.report.name) == (Path(folder), artefact, report)
@@ -31,9 +33,13 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, fol
 
 
 def test_folders_are_made_and_removed_with_what_is_left(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), staged(tmp_path / "a" / "b") as folder:
-        (folder / "half").write_text("half")
-        raise ZeroDivisionError
+    def fail_half_way() -> None:
+        with staged(tmp_path / "a" / "b") as folder:
+            (folder / "half").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert not list(tmp_path.iterdir())
 
 

@@ -64,7 +64,7 @@ def test_bad_recipes_fail(validator: Any, mistakes: Any, text: str) -> None:
 
 def test_presets_pass(validator: Any, presets: Path) -> None:
     files = sorted(presets.glob("*.yaml"))
-    assert [f.stem for f in files] == ["arm-neon", "tensorrt", "x86-vnni"]
+    assert [f.stem for f in files] == ["arm-neon", "tensorrt", "tflite-micro", "x86-vnni"]
     for file in files:
         validator.validate(yaml.safe_load(file.read_text()))
 

@@ -23,8 +23,25 @@ from qconvert.report.rows import layer_rows
 from qconvert.report.terminal import render
 from qconvert.report.verdict import sentence
 
-PROPERTY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example])
-LOADING = {"src", "srcset", "href", "action", "formaction", "poster", "data", "background", "cite", "ping", "manifest", "xlink:href"}
+PROPERTY = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+LOADING = {
+    "src",
+    "srcset",
+    "href",
+    "action",
+    "formaction",
+    "poster",
+    "data",
+    "background",
+    "cite",
+    "ping",
+    "manifest",
+    "xlink:href",
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +110,10 @@ def test_any_record_as_json_fits_the_schema_and_reads_back(validator: Any, recor
 @PROPERTY
 @given(RECORDS)
 def test_any_record_as_annotations_and_on_a_terminal(record: RunRecord) -> None:
-    assert all(line.startswith(("::error title=", "::warning title=")) and len(line.splitlines()) == 1 for line in workflow_commands(record))
+    assert all(
+        line.startswith(("::error title=", "::warning title=")) and len(line.splitlines()) == 1
+        for line in workflow_commands(record)
+    )
     render(record)
 
 
@@ -106,12 +126,21 @@ def test_a_run_without_anything() -> None:
 
 
 def failed() -> RunRecord:
-    gate = GateResult(name="size_ratio", limit=4.0, value=3.1, passed=False, text="size ratio: 3.1x, wanted at least 4x")
-    fine = GateResult(name="metric_drop", limit=0.01, value=0.0, passed=True, text="drop of the task metric: 0, wanted at most 0.01")
+    gate = GateResult(
+        name="size_ratio", limit=4.0, value=3.1, passed=False, text="size ratio: 3.1x, wanted at least 4x"
+    )
+    fine = GateResult(
+        name="metric_drop", limit=0.01, value=0.0, passed=True, text="drop of the task metric: 0, wanted at most 0.01"
+    )
     metric = Metric(name="top1", float_value=0.9, value=0.9, drop=0.0, higher_is_better=True, samples=10)
     said = Problem(code="G001", severity="error", message=gate.text, where="gates.size_ratio")
     slow = Problem(code="V100", severity="warning", message="slower: 50%, sadly", hint="a, b\nc")
-    return plain_record(status="gates failed", gates=(gate, fine), diagnostics=(said, slow), measurements=Measurements(metrics=(metric,), size=Size(float_bytes=31, bytes=10)))
+    return plain_record(
+        status="gates failed",
+        gates=(gate, fine),
+        diagnostics=(said, slow),
+        measurements=Measurements(metrics=(metric,), size=Size(float_bytes=31, bytes=10)),
+    )
 
 
 def test_a_failed_gate_is_named_in_every_format() -> None:

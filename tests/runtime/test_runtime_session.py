@@ -22,9 +22,18 @@ FEED = {"x": np.ones((2, 3, 8, 8), np.float32)}
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from /tmp/m.onnx failed:This is an invalid model.", "This is an invalid model."),
-        ("[ONNXRuntimeError] : 1 : FAIL : /build/onnxruntime/core/graph/model.h:46 void onnxruntime::f(const std::map<int, T (*)(U)>&, bool) const Opset 99 is new", "Opset 99 is new"),
-        ("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : a/b.cc:266 int f::g(int) [with T = int] bad\nstack\nmore", "bad"),
+        (
+            "[ONNXRuntimeError] : 10 : INVALID_GRAPH : Load model from /tmp/m.onnx failed:This is an invalid model.",
+            "This is an invalid model.",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : /build/onnxruntime/core/graph/model.h:46 void onnxruntime::f(const std::map<int, T (*)(U)>&, bool) const Opset 99 is new",
+            "Opset 99 is new",
+        ),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : a/b.cc:266 int f::g(int) [with T = int] bad\nstack\nmore",
+            "bad",
+        ),
         ("one line", "one line"),
         ("", "RuntimeError"),
     ],

@@ -13,13 +13,14 @@ from onnx import helper, numpy_helper
 
 from qconvert.calibrate import Sketcher, activation_params, collect, weight_params
 from qconvert.data import Sample
-from qconvert.emit.tflite import Artefact, emit_tflite
+from qconvert.emit.tflite import Artefact, Options, emit_tflite
 from qconvert.evaluate import Comparison
 from qconvert.graph import Array
 from qconvert.pipeline.events import Stages
 from qconvert.pipeline.planning import Planned, make_plan
 from qconvert.recipe import Recipe
-from qconvert.runtime import Feed, Options, Session
+from qconvert.runtime import Feed, Session
+from qconvert.runtime import Options as Opening
 from qconvert.runtime.tflite import Interpreter, available
 from qconvert.verify.tflite_audit import audit
 from qconvert.verify.tflite_run import TfliteSession, decoded
@@ -79,7 +80,7 @@ def artefact_of(model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed], rec
     collect(planned.graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], observers)
     activations = activation_params(planned.plan, {name: watching[0].result() for name, watching in observers.items()}, recipe.calibration)
     weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
-    return planned, emit_tflite(planned.graph, planned.plan, activations, weights, **options)
+    return planned, emit_tflite(planned.graph, planned.plan, activations, weights, Options(**options))
 
 
 @cache
@@ -94,7 +95,7 @@ def convert(model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed] | None =
     planned, artefact = artefact_of(model, folder, feeds, recipe, **options)
     found = audit(artefact.data)
     assert not found, "\n".join(map(str, found))
-    reference = Session(folder / "model.onnx", Options(optimize=False))
+    reference = Session(folder / "model.onnx", Opening(optimize=False))
     db: dict[str, float] = {}
     codes: dict[str, list[list[Array]]] = {}
     for engine in ("tflm", "litert"):

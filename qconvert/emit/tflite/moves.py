@@ -39,7 +39,7 @@ def concat(site: Site) -> None:
     where = order.index(axis)
     parts = [_part(site, i, order) for i in range(len(node.inputs))]
     while len(parts) > 1:
-        parts = [_joined(site, parts[n : n + _MOST_INPUTS], where) for n in range(0, len(parts), _MOST_INPUTS)]
+        parts = [_joined(site, parts[:_MOST_INPUTS], where), *parts[_MOST_INPUTS:]]
     site.done(parts[0], order)
 
 

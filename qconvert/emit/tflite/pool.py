@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import replace
 from math import prod
 
@@ -12,8 +11,8 @@ from ...calibrate import QuantParams, params_for_range
 from ...graph import Array
 from .layout import Order, View, channel_last
 from .linear import Window, explicit_pad, finish_plane, padded, plane, two, windows
-from .schema import VALID
 from .pointwise import Lowering
+from .schema import VALID
 from .site import Site
 
 

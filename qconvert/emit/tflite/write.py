@@ -13,6 +13,7 @@ from ...errors import fail
 from ...graph import Graph, Node
 from ...plan import Kind, Plan
 from . import linear, moves, pointwise, pool
+from .build import Builder
 from .layout import Order, View, channel_last, identity
 from .memory import arena_estimate, peak
 from .model import Artefact, Binding, File
@@ -99,12 +100,13 @@ def emit_tflite(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams]
         QConvertError: M014 where a node has no integer form.
     """
     options = options or Options()
-    made = _written(Scene(graph, plan, activations, weights), options)
+    made = _best_layout(Scene(graph, plan, activations, weights), options)
+    layouts = {b.name: b.order for b in made.inputs}
     if options.arena is None or arena_estimate(made.file) <= options.arena:
         return made
     for node in graph.nodes:
         if node.op == "Conv":
-            made = _smaller(made, _written(Scene(graph, plan, activations, weights, widened=made.widened | {node.name}), options), node)
+            made = _smaller(made, _written(Scene(graph, plan, activations, weights, widened=made.widened | {node.name}), options, layouts), node)
     return made
 
 
@@ -117,9 +119,29 @@ def _smaller(made: Artefact, other: Artefact, node: Node) -> Artefact:
     return replace(other, choices=(*made.choices, text))
 
 
-def _written(scene: Scene, options: Options) -> Artefact:
+def _best_layout(scene: Scene, options: Options) -> Artefact:
+    """The file with its inputs channels last or not, whichever needs fewer transpositions."""
+    ranks = {name: len(scene.plan.shapes[name]) for name in scene.graph.feeds}
+    layouts = {name: identity(rank) if options.keep_layout else preferred(scene.graph, name, rank) for name, rank in ranks.items()}
+    best = _written(scene, options, layouts)
+    for name, rank in ranks.items():
+        if options.keep_layout or rank < 3 or not _moves(best)[0]:
+            continue
+        other = {**layouts, name: identity(rank) if layouts[name] != identity(rank) else channel_last(rank)}
+        made = _written(replace(scene, builder=Builder(), views={}), options, other)
+        if _moves(made) < _moves(best):
+            best, layouts = made, other
+    return best
+
+
+def _moves(made: Artefact) -> tuple[int, int]:
+    names = [op.name for op in made.file.ops]
+    return names.count("TRANSPOSE"), names.count("RESHAPE")
+
+
+def _written(scene: Scene, options: Options, layouts: Mapping[str, Order]) -> Artefact:
     graph = scene.graph
-    inputs = [_input(scene, name, options.io, options.keep_layout) for name in graph.feeds]
+    inputs = [_input(scene, name, options, layouts[name]) for name in graph.feeds]
     for node in graph.nodes:
         _lower(scene, node)
     outputs = [_output(scene, name, options.io, options.keep_layout) for name in graph.outputs]
@@ -142,16 +164,15 @@ def _lower(scene: Scene, node: Node) -> None:
 # --- inputs and outputs --------------------------------------------------------------------------------------------------
 
 
-def _input(scene: Scene, name: str, io: str, keep_layout: bool) -> tuple[int, View]:
+def _input(scene: Scene, name: str, options: Options, order: Order) -> tuple[int, View]:
     shape, params = scene.plan.shapes[name], scene.activations.get(name)
-    order = identity(len(shape)) if keep_layout else preferred(scene.graph, name, len(shape))
-    stored = tuple(shape[o] for o in order)
+    io, stored = options.io, tuple(shape[o] for o in order)
     build = scene.builder
     if params is None:
         raise fail("M014", "the input is read by no operator as integers", f"input `{name}`", "remove it from the model")
     outside = build.tensor(name, stored, None if io == "float" else params)
     tensor = build.emit("QUANTIZE", (outside,), stored, params) if io == "float" else outside
-    if io != "float" and not keep_layout:
+    if io != "float" and not options.keep_layout:
         build.loose.add(outside)
     scene.views[name] = View(tensor, shape, order, params)
     return outside, View(outside, shape, order, params)

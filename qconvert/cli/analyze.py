@@ -1,0 +1,58 @@
+"""`qconvert analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import out, progress, show_diagnostics
+from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds
+
+
+def analyze(  # noqa: PLR0917
+    model: Model,
+    recipe: RecipeFile = None,
+    target: TargetName = None,
+    data: Data = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop with what is known after this time, such as 60s or 5m.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the analysis as JSON to this file.", show_default=False)
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 12,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Show where accuracy goes: what each layer and tensor costs in accuracy and buys in time, and rules for the worst.
+
+    Examples:
+
+    qconvert analyze model.onnx -t x86-vnni -d dataset/
+
+    qconvert analyze model.onnx -r recipe.yaml -d dataset/ --budget 60s --json
+    """
+    from ..pipeline.analyze import analyze_model
+    from ..pipeline.request import make_request
+    from ..pipeline.tuned import write_text
+    from ..report.analysis import analysis_text
+
+    limit = None if budget is None else seconds(budget, "--budget")
+    place = output or Path("analysis.json")
+    request, notes = make_request(model, place.with_suffix(".onnx"), data, recipe, target, overrides(set_), False, threads)
+    if not quiet:
+        show_diagnostics(notes)
+    with progress(quiet) as listener:
+        found = analyze_model(request, limit, listener)
+    text = found.model_dump_json(indent=1) + "\n"
+    if output is not None:
+        write_text(output, text, (model, *((data,) if data is not None else ())))
+    if as_json:
+        print(text, end="")
+    elif not quiet:
+        out().print(analysis_text(found, rows))
+    return 0

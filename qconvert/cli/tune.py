@@ -1,0 +1,65 @@
+"""`qconvert tune`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import out, progress, show_diagnostics
+from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds, share
+
+
+def tune(  # noqa: PLR0917
+    model: Model,
+    recipe: RecipeFile = None,
+    target: TargetName = None,
+    data: Data = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output file or folder.")] = Path("out"),
+    max_drop: Annotated[
+        str | None,
+        typer.Option(help="Largest drop of the task metric, or without labels of the agreement with FP32: 0.5% or 0.005.", show_default=False),
+    ] = None,
+    min_sqnr: Annotated[float | None, typer.Option(help="Smallest output SQNR in dB.", show_default=False)] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option(help="Smallest measured speed-up over FP32 on this host.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        str | None, typer.Option("--time", help="Begin no further attempt after this time, such as 10m.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted search stopped.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Search for the cheapest recipe that is accurate enough, convert with it, and show the trade-off.
+
+    Examples:
+
+    qconvert tune model.onnx -t x86-vnni -d dataset/ --max-drop 0.5% -o out/
+
+    qconvert tune model.onnx -r recipe.yaml -d dataset/ --min-sqnr 20 --min-speedup 1.5 --time 10m
+    """
+    from ..pipeline.request import make_request
+    from ..pipeline.tune import TuneRequest
+    from ..pipeline.tune import tune as run
+    from ..report.pareto import tune_text
+
+    request, notes = make_request(model, output, data, recipe, target, overrides(set_), True, threads)
+    drop = None if max_drop is None else share(max_drop, "--max-drop")
+    time = None if limit is None else seconds(limit, "--time")
+    if not quiet:
+        show_diagnostics(notes)
+    with progress(quiet) as listener:
+        asked = TuneRequest(request, drop, min_sqnr, min_speedup, time, resume)
+        found = run(asked, listener, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
+    if as_json:
+        print(found.model_dump_json(indent=1))
+    elif not quiet:
+        out().print(tune_text(found))
+    if not found.reached and (quiet or as_json):
+        print("goals not met: " + "; ".join(found.trials[found.winner].limits), file=sys.stderr)
+    return 0 if found.reached else 5

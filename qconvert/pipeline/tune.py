@@ -1,0 +1,318 @@
+"""The rescue loop and search: recipes are tried until the goals are met, and the winner is converted and written."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+
+from ..calibrate import RANGE_METHODS
+from ..data import Samples
+from ..errors import fail
+from ..evaluate import Evaluated, GateResult, evaluate, measure_latency, model_files
+from ..graph import serialize
+from ..optimize import ALGORITHMS
+from ..recipe import Recipe, dump
+from ..report.pareto import pareto_page
+from ..runtime import Options, Session
+from ..tune import Board, Goals, Outcome, Search, Sight, Step, TuneResult, candidates, ladder, look, pareto, step_of
+from ..tune.search import Variant
+from ..tune.sources import alternatives
+from .accuracy import emitted
+from .candidates import Built, Workshop
+from .convert import Request, convert
+from .events import Listener, Stages, silent
+from .holdout import samples_with_holdout, with_holdout
+from .planning import target_of
+from .staging import destination, publish, sha256, staged
+from .tuned import Names, State, key_of, recipe_key, recipe_text
+
+_ROUNDS = 7  # of each timing
+_FASTER = 1.05  # predicted speed-up below which no further layer is left float
+_WORST = 8  # tensors for which other range methods are priced
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What to search for.
+
+    Attributes:
+        base: model, output, data and the recipe that the search starts from.
+        max_drop: largest drop of the task metric, or without labels of the agreement with FP32.
+        min_sqnr: smallest output SQNR in dB; min_speedup: smallest measured speed-up.
+        seconds: time after which no further recipe is tried.
+        resume: go on from the state file of an interrupted search.
+    """
+
+    base: Request
+    max_drop: float | None = None
+    min_sqnr: float | None = None
+    min_speedup: float | None = None
+    seconds: float | None = None
+    resume: bool = False
+
+
+def tune(request: TuneRequest, listener: Listener = silent, say: Callable[[str], None] = lambda line: None) -> TuneResult:
+    """Search for the cheapest recipe that meets the goals, convert with it, and write everything.
+
+    Raises:
+        QConvertError: whatever is wrong with model, recipe or data; R011 where no goal is given.
+    """
+    if request.max_drop is None and request.min_sqnr is None and request.min_speedup is None:
+        raise fail("R011", "no goal is given", None, "add `--max-drop 0.5%`, `--min-sqnr 20` or `--min-speedup 1.5`")
+    return _Tuning(request, listener, say).run()
+
+
+class _Tuning:
+    """One search with everything it needs at hand."""
+
+    def __init__(self, request: TuneRequest, listener: Listener, say: Callable[[str], None]) -> None:
+        self._started = time.monotonic()
+        self.request, self.stages, self._listener = request, Stages(listener), listener
+        base = request.base
+        self.names = Names(destination(base.output, target_of(base.recipe).extension, (base.model, *((base.data,) if base.data else ()))))
+        self._log: list[str] = []
+        self._told = say
+        self.base = _from_auto(base)
+        self.workshop = Workshop(self.base, self.stages)
+        self._split()
+        self.samples = self._evaluation()
+        self._built: dict[str, Built] = {}
+        self._float: Session | None = None
+        self.metric = "the task metric"
+        self.state = self._state()
+
+    # --- set up --------------------------------------------------------------------------------------------------------
+
+    def _say(self, line: str) -> None:
+        self._log.append(line)
+        self._told(line)
+
+    def _split(self) -> None:
+        """Without an evaluation part, let some of the rows judge instead of calibrate."""
+        dataset, recipe = self.workshop.dataset, self.base.recipe
+        if dataset.evaluation is not None:
+            return
+        count = samples_with_holdout(dataset, recipe.dataset.samples)
+        settings = recipe.dataset.model_copy(update={"samples": count})
+        self.base = replace(self.base, recipe=recipe.model_copy(update={"dataset": settings}), hold_out=True)
+        self.workshop = Workshop(self.base, self.stages)
+        left = with_holdout(self.workshop.dataset, settings.evaluation_samples).evaluation
+        self._say(f"the dataset has no evaluation part: {count} of its rows calibrate, {len(left) if left else 0} others judge")
+
+    def _evaluation(self) -> Samples:
+        found = self.workshop.dataset.evaluation
+        if found is None:
+            raise fail("D011", "no samples are left to judge by", self.base.data, "add a sub-folder `eval/` to the dataset")
+        return found
+
+    def _state(self) -> State:
+        """The measurements of an earlier run if it is to be resumed, else an empty state."""
+        r, dataset = self.request, self.workshop.dataset
+        goals = f"{r.max_drop} {r.min_sqnr} {r.min_speedup}"
+        model = sha256(*model_files(self.base.model, self.workshop.first.original))
+        state = State(self.names.state, key_of(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals))
+        if r.resume:
+            why = state.load()
+            self._say(f"resumed with {len(state.outcomes)} recipes that are known" if why is None else f"nothing to resume: {why}")
+        return state
+
+    # --- the search ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> TuneResult:
+        """Search, convert, write."""
+        r = self.request
+        with staged(self.names.place.folder) as _:
+            goals = self._goals()
+            search = Search(self.base.recipe, goals, self._attempt, self._propose, self._over, self._say, self._variants())
+            winner = search.run()
+            trials = tuple(search.trials)
+            result = TuneResult(
+                target=self.base.recipe.target,
+                model=self.base.model.name,
+                data=str(self.base.data),
+                goals=goals.words,
+                metric=self.metric if r.max_drop is not None else "",
+                trials=trials,
+                pareto=pareto(trials, goals),
+                winner=winner,
+                reached=trials[winner].met,
+                log=tuple(self._log),
+            )
+            return self._write(result, search.recipes[winner])
+
+    def _over(self) -> bool:
+        return self.request.seconds is not None and time.monotonic() - self._started > self.request.seconds
+
+    def _goals(self) -> Goals:
+        """The goals, once it is known what a drop can be measured of."""
+        r = self.request
+        if r.max_drop is not None:
+            self._attempt(self.base.recipe)
+        return Goals(r.max_drop, r.min_sqnr, r.min_speedup, self.metric)
+
+    def _variants(self) -> tuple[Variant, ...]:
+        """Changes of the whole recipe: algorithms that `auto` leaves out, and for speed as many float layers as the model says."""
+        more = [name for name, row in ALGORITHMS.items() if not row.auto]
+        everything = tuple(name for name, row in ALGORITHMS.items())
+        found = [Variant(f"with {', '.join(more)}", (("algorithms", everything),))] if more and self.base.recipe.algorithms == "auto" else []
+        if self.request.min_speedup is not None and self.base.recipe.integer_macs > 0:
+            found.append(Variant("fastest by prediction", (("integer_macs", 0.0),)))
+        return tuple(found)
+
+    def _attempt(self, recipe: Recipe) -> Outcome:
+        """What a recipe gives, measured once."""
+        key = recipe_key(recipe)
+        known = self.state.outcomes.get(key)
+        if known is not None and (self.request.max_drop is None or known.drop is not None):
+            self.metric = known.metric
+            return known
+        built = self._build(recipe)
+        found = self._measured(built)
+        self.state.outcomes[key] = found
+        self.state.save()
+        return found
+
+    def _build(self, recipe: Recipe) -> Built:
+        key = recipe_key(recipe)
+        if key not in self._built:
+            self._built = {key: self.workshop.build(recipe)}  # one at a time: large models are large
+        return self._built[key]
+
+    def _measured(self, built: Built) -> Outcome:
+        plan, recipe, threads = built.planned.plan, built.recipe, self.base.threads
+        content = serialize(emitted(built.draft, built.planned, recipe))
+        deployed = next(s for s in built.planned.target.sessions if s.deployed)
+        result = Session(content, Options(deployed.optimize, threads, deployed.config), "V002")
+        with self.stages.stage("evaluate") as progress:
+            found = evaluate(self._float_session(), result, self.samples, recipe.evaluation.metric, self.base.base_dir, progress=progress)
+        drop, self.metric = _drop(found, self.metric)
+        if drop is None and self.request.max_drop is not None:
+            raise fail("G002", "nothing is measured that could drop: there are no labels with a metric, and no arg-max to agree on", None, "give labels, or ask for `--min-sqnr` instead")
+        speed, milliseconds = self._latency(content, built)
+        prediction = plan.prediction
+        return Outcome(
+            drop=drop,
+            metric=self.metric,
+            sqnr_db=found.fidelity.sqnr_db,
+            ns=prediction.ns,
+            speedup=prediction.speedup,
+            measured_speedup=speed,
+            milliseconds=milliseconds,
+            bytes=prediction.bytes if built.planned.target.simulation else len(content),
+            integer_share=prediction.integer_share,
+        )
+
+    def _float_session(self) -> Session:
+        if self._float is None:
+            self._float = Session(self.base.model, Options(threads=self.base.threads), where=self.base.model)
+        return self._float
+
+    def _latency(self, content: bytes, built: Built) -> tuple[float | None, float | None]:
+        """Measured speed-up and milliseconds, where the target's runtime is at hand and they are wanted."""
+        settings, target = built.recipe.evaluation, built.planned.target
+        wanted = settings.latency or self.request.min_speedup is not None
+        if not wanted or not target.deployed_here:
+            return None, None
+        options = Options(threads=settings.threads)
+        rounds = settings.rounds if self.request.min_speedup is not None else min(settings.rounds, _ROUNDS)
+        with self.stages.stage("latency"):
+            feed = next(iter(self.samples)).feed
+            found = measure_latency(Session(self.base.model, options), Session(content, options), feed, on_target=platform.machine() in target.hosts, threads=settings.threads, rounds=rounds)
+        return found.ratio, found.ms
+
+    # --- proposals -----------------------------------------------------------------------------------------------------
+
+    def _propose(self, recipe: Recipe, most: int) -> Sequence[Step]:
+        key = f"{recipe_key(recipe)} {most}"
+        if key not in self.state.proposals:
+            self.state.proposals[key] = self._proposed(self._build(recipe), most)
+            self.state.save()
+        return self.state.proposals[key]
+
+    def _proposed(self, built: Built, most: int) -> list[Step]:
+        """The changes that pay best by a screening of the draft, as long as the file stays faster than FP32."""
+        with self.stages.stage("sensitivity") as progress:
+            sight = look(built.draft, built.lab, built.planned.target, progress)
+            if sight is None:
+                return []
+            board = self._with_ranges(sight, built)
+        moves = ladder(board, candidates(board, self.workshop.known), most)
+        left, prediction = [], built.planned.plan.prediction
+        spent = prediction.ns or 0.0
+        for move in moves:
+            spent += move.ns
+            if move.ns > 0 and prediction.float_ns and prediction.float_ns < spent * _FASTER:
+                self._say(f"no further change around `{move.about}`: the file would be slower than FP32 by prediction")
+                break
+            left.append(step_of(move))
+        return left
+
+    def _with_ranges(self, sight: Sight, built: Built) -> Board:
+        """The screening with other range methods for the worst tensors beside it, from the same directions."""
+        noise = np.square(sight.found.products).mean(axis=0)
+        tensors = [(-float(noise[i]), s.name) for i, s in enumerate(sight.found.sources) if s.kind == "tensor"]
+        worst = [name for _, name in sorted(tensors)[:_WORST]]
+        extra = alternatives(built.draft, worst, built.recipe.calibration, RANGE_METHODS)
+        if not extra:
+            return sight.board
+        more = look(built.draft, built.lab, built.planned.target, lambda done, total: None, only=extra)
+        return sight.board if more is None else Board(sight.found.joined(more.found), sight.state, sight.corrected)
+
+    # --- results -------------------------------------------------------------------------------------------------------
+
+    def _write(self, result: TuneResult, recipe: Recipe) -> TuneResult:
+        """Convert with the winning recipe, and write recipe, data and picture beside the model."""
+        folder, names = self.names.place.folder, self.names
+        moved = rebased(recipe, self.base.base_dir, folder)
+        trial = result.trials[result.winner]
+        judged = tuple(GateResult(name="goal", limit=0.0, value=None, passed=False, text=text) for text in trial.limits)
+        request = replace(self.base, recipe=moved, source=None, base_dir=folder, judged=judged, output=names.place.artefact)
+        record = convert(request, self._listener)
+        outputs = [*(o.path for o in record.outputs), str(names.recipe), str(names.data), str(names.picture)]
+        final = result.model_copy(update={"outputs": tuple(outputs), "log": tuple(self._log)})
+        texts = {names.data: final.model_dump_json(indent=1) + "\n", names.picture: pareto_page(final), names.recipe: recipe_text(moved, final)}
+        with staged(folder) as stage:
+            for path, text in texts.items():
+                (stage / path.name).write_text(text, encoding="utf-8")
+            publish([(stage / path.name, path) for path in texts], [names.state])
+        return final
+
+
+def _from_auto(base: Request) -> Request:
+    """The request with `algorithms: auto`, unless it lists algorithms by name."""
+    if base.recipe.algorithms != "none":
+        return base
+    return replace(base, recipe=base.recipe.model_copy(update={"algorithms": "auto"}))
+
+
+def _drop(found: Evaluated, name: str) -> tuple[float | None, str]:
+    """The worst drop of the task metrics and what it is of; without metrics, how often the arg-max is another one."""
+    drops = [(metric.drop, metric.name) for metric in found.metrics if not isnan(metric.drop)]
+    if drops:
+        return max(drops)
+    if found.fidelity.agreement is not None:
+        return 1.0 - found.fidelity.agreement, "top-1 agreement with FP32"
+    return None, name
+
+
+def rebased(recipe: Recipe, before: Path, after: Path) -> Recipe:
+    """The recipe with its paths seen from another folder."""
+
+    def moved(text: str | None) -> str | None:
+        file, colon, function = (text or "").rpartition(":") if (text or "").count(".py:") else (text or "", "", "")
+        if not text or Path(file).is_absolute() or not (before / file).is_file():
+            return text
+        return Path(os.path.relpath(before.resolve() / file, after.resolve())).as_posix() + colon + function
+
+    def metric(value: str | tuple[str, ...] | None) -> object:
+        return tuple(moved(v) for v in value) if isinstance(value, tuple) else moved(value)
+
+    dataset = recipe.dataset.model_copy(update={"prepare": moved(recipe.dataset.prepare), "labels": moved(recipe.dataset.labels)})
+    return recipe.model_copy(update={"dataset": dataset, "evaluation": recipe.evaluation.model_copy(update={"metric": metric(recipe.evaluation.metric)})})
