@@ -121,6 +121,7 @@ CODES: dict[str, Code] = {
     "P009": Code("no shape", "The shape of a tensor could not be found, so neither the kernel's limits nor its profit can be judged."),
     "P010": Code("float by design", "Quantizing this operator loses accuracy out of proportion to the time it saves; the target keeps it float."),
     "P011": Code("small shape", "The operator is too small for the target's integer kernels to pay."),
+    "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 95 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
     # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------
     "C001": Code("int32 bias behind DequantizeLinear", "TensorRT refuses a quantized int32 bias. Keep the bias float."),
     "C002": Code("unsigned activations", "TensorRT knows int8 only; a uint8 zero point is refused or reinterpreted."),

@@ -9,6 +9,13 @@ from end_to_end_support import Cli, Place, make_place
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as qconvert does, for tests that import onnxruntime before it
 
 
+@pytest.fixture(autouse=True)
+def not_on_github(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands behave as on a desk, also where these tests themselves are a step of GitHub Actions."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command in this process: `cli("plan", model, "-t", "x86-vnni")`."""

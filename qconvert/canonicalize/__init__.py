@@ -32,6 +32,7 @@ from .no_ops import drop_no_ops
 from .opset import raise_opset
 from .rewrite import Rewrite, Rule
 from .stem_channels import pad_stem_channels
+from .unroll import unroll
 from .whole_pool import whole_pool
 
 __all__ = ["OPSET", "RULES", "Applied", "Canonical", "Rewrite", "Rule", "canonicalize"]
@@ -60,6 +61,7 @@ RULES: dict[str, Rule] = {
     "hard-swish": Rule(
         split_hard_swish, "HardSwish -> Add, Clip, Mul with the factor in the next weights", always=False
     ),
+    "unroll": Rule(unroll, "short LSTM and GRU layers -> their steps", always=False),
     "decompose": Rule(decompose, "operators without an integer kernel -> operators that have one", always=False),
     "whole-pool": Rule(whole_pool, "AveragePool over all of space -> GlobalAveragePool", always=False),
     "stem-channels": Rule(pad_stem_channels, "3 input channels padded to 4", always=False),

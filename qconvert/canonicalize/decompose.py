@@ -32,7 +32,9 @@ class Chain:
         names = tuple(i if isinstance(i, str) else self._weight(i) for i in inputs)
         name = f"{self.node.name}_{op}" if last != self.node.output else self.node.name
         output = last or self.edit.fresh(f"{self.node.output}_{op}")
-        self.nodes.append(Node(op, names, (output,), attributes, self.edit.fresh_node(name) if name != self.node.name else name))
+        self.nodes.append(
+            Node(op, names, (output,), attributes, self.edit.fresh_node(name) if name != self.node.name else name)
+        )
         return output
 
     def _weight(self, value: float | Array) -> str:
@@ -160,7 +162,15 @@ def _batch_norm(chain: Chain) -> None:
     offset, rank = bias - mean * factor, len(_dims(graph, node) or ())
     if rank in (3, 4):
         weight = factor.reshape(-1, 1, *(1,) * (rank - 2)).astype(np.float32)
-        chain.add("Conv", node.inputs[0], weight, offset.astype(np.float32), last=node.output, group=len(factor), kernel_shape=(1,) * (rank - 2))
+        chain.add(
+            "Conv",
+            node.inputs[0],
+            weight,
+            offset.astype(np.float32),
+            last=node.output,
+            group=len(factor),
+            kernel_shape=(1,) * (rank - 2),
+        )
         return
     shape = (-1, *(1,) * (rank - 2))
     scaled = chain.add("Mul", node.inputs[0], factor.reshape(shape).astype(np.float32))
@@ -223,5 +233,3 @@ RECIPES: dict[str, tuple[Callable[[Graph, Node], str | None], Recipe]] = {
     "Pow": (_cube, _third_power),
     "Sum": (_many, _sum),
 }
-
-

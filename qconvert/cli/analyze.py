@@ -11,7 +11,7 @@ from .console import out, progress, show_diagnostics
 from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds
 
 
-def analyze(  # noqa: PLR0917
+def analyze(
     model: Model,
     recipe: RecipeFile = None,
     target: TargetName = None,
@@ -43,7 +43,9 @@ def analyze(  # noqa: PLR0917
 
     limit = None if budget is None else seconds(budget, "--budget")
     place = output or Path("analysis.json")
-    request, notes = make_request(model, place.with_suffix(".onnx"), data, recipe, target, overrides(set_), False, threads)
+    request, notes = make_request(
+        model, place.with_suffix(".onnx"), data, recipe, target, overrides(set_), False, threads
+    )
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:

@@ -12,7 +12,7 @@ from .console import out, progress, show_diagnostics
 from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds, share
 
 
-def tune(  # noqa: PLR0917
+def tune(
     model: Model,
     recipe: RecipeFile = None,
     target: TargetName = None,
@@ -20,14 +20,18 @@ def tune(  # noqa: PLR0917
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file or folder.")] = Path("out"),
     max_drop: Annotated[
         str | None,
-        typer.Option(help="Largest drop of the task metric, or without labels of the agreement with FP32: 0.5% or 0.005.", show_default=False),
+        typer.Option(
+            help="Largest drop of the task metric, or without labels of the agreement with FP32: 0.5% or 0.005.",
+            show_default=False,
+        ),
     ] = None,
     min_sqnr: Annotated[float | None, typer.Option(help="Smallest output SQNR in dB.", show_default=False)] = None,
     min_speedup: Annotated[
         float | None, typer.Option(help="Smallest measured speed-up over FP32 on this host.", show_default=False)
     ] = None,
     limit: Annotated[
-        str | None, typer.Option("--time", help="Begin no further attempt after this time, such as 10m.", show_default=False)
+        str | None,
+        typer.Option("--time", help="Begin no further attempt after this time, such as 10m.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted search stopped.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,

@@ -1,7 +1,7 @@
 """What the result is worth: fidelity, task metrics, size, latency, error of every layer, and whether the gates hold."""
 
 from .fidelity import Comparison, Total, sqnr_db
-from .gates import judge
+from .gates import judge, judge_limits
 from .latency import measure_latency
 from .layers import dequantized_values, layer_errors
 from .metrics import METRICS, default_metric
@@ -53,6 +53,7 @@ __all__ = [
     "dequantized_values",
     "evaluate",
     "judge",
+    "judge_limits",
     "layer_errors",
     "measure_latency",
     "measure_operators",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isclose, isnan
 
 from ..errors import Diagnostic
-from ..recipe.types import Gates
+from ..recipe.types import Gates, Limits
 from .model import GateResult, Measurements
 
 
@@ -34,7 +34,25 @@ def judge(
     Returns:
         One result a limit, and one diagnostic for each that does not hold (G001) or cannot be judged (G002).
     """
-    asked = [(gate, gate.limit) for gate in _gates(gates, measured, integer_share) if gate.limit is not None]
+    return _judged(_gates(gates, measured, integer_share))
+
+
+def judge_limits(limits: Limits, arena: int | None, flash: int | None) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
+    """Judge the memory limits of the recipe.
+
+    Args:
+        arena: bytes of RAM to reserve; flash: bytes of the model; None where that is not known.
+    """
+    return _judged(
+        (
+            _Gate("limits.arena", limits.arena, arena, "arena to reserve", "{:.0f} bytes", "the arena is not known for this target", True),
+            _Gate("limits.flash", limits.flash, flash, "size of the model", "{:.0f} bytes", "the size was not measured", True),
+        )
+    )
+
+
+def _judged(gates: tuple[_Gate, ...]) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
+    asked = [(gate, gate.limit) for gate in gates if gate.limit is not None]
     results = tuple(_result(gate, limit) for gate, limit in asked)
     pairs = zip((gate for gate, _ in asked), results, strict=True)
     return results, tuple(_diagnostic(gate, result) for gate, result in pairs if not result.passed)
@@ -76,7 +94,7 @@ def _holds(value: float, limit: float, upper: bool) -> bool:
 
 
 def _diagnostic(gate: _Gate, result: GateResult) -> Diagnostic:
-    where = f"gates.{gate.name}"
+    where = gate.name if gate.name.startswith("limits.") else f"gates.{gate.name}"
     if result.value is None:
         return Diagnostic("G002", result.text, where, gate.missing)
     return Diagnostic("G001", result.text, where)

@@ -10,8 +10,8 @@ from .reconstruct import Reconstruction, reconstruct
 ALGORITHMS: dict[str, Algorithm] = {
     "equalize": Algorithm("channels of uneven range scaled alike, between activations and weights", Equalization, equalize),
     "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
-    "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
     "reconstruct": Algorithm("weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct),
+    "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
 }
 
 __all__ = ["ALGORITHMS", "Algorithm", "AlgorithmStep", "Draft", "Lab", "affordable", "improve", "split"]

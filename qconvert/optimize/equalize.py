@@ -38,7 +38,10 @@ class Equalization(Settings):
         default=500.0,
         description="where a residual branch reads the scaled tensor, multiply it back if the layers do at least this many multiply-accumulates an element; null: never",
     )
-    sweeps: Annotated[int, Field(gt=0)] = Field(default=2, description="rounds over all groups, as neighbours influence each other")
+    sweeps: Annotated[int, Field(gt=0)] = Field(
+        default=1,
+        description="rounds over all groups; more help where weights have one scale a tensor, as neighbours then influence each other",
+    )
 
 
 Scales = Mapping[int, Array]  # number of the group to its scale [channels]
@@ -52,10 +55,12 @@ def equalize(draft: Draft, lab: Lab, settings: Equalization) -> Draft:
     if not groups:
         return draft
     scales = _choose(graph, draft.plan, groups, lab, settings)
-    return _rescaled(draft, lab, graph, [(groups[n], scale) for n, scale in sorted(scales.items())]) if scales else draft
+    return (
+        _rescaled(draft, lab, graph, [(groups[n], scale) for n, scale in sorted(scales.items())]) if scales else draft
+    )
 
 
-_WORTH, _WORTH_A_NODE = 0.98, 0.8  # share of the error that may remain, without and with an additional node
+_WORTH, _WORTH_A_NODE = 0.9, 0.7  # share of the error that may remain, without and with an additional node
 
 
 def _choose(graph: Graph, plan: Plan, groups: Sequence[Group], lab: Lab, settings: Equalization) -> Scales:
@@ -124,7 +129,9 @@ def scaled_graph(graph: Graph, plan: Plan, chosen: Sequence[tuple[Group, Array]]
     for group, scale in chosen:
         if group.undone[0]:
             back = _multiplied_back(edit, graph, group, scale)
-            nodes[back.name] = NodePlan(Kind.FLOAT, Reason("P001", "it undoes the scaling of channels for a float reader"))
+            nodes[back.name] = NodePlan(
+                Kind.FLOAT, Reason("P001", "it undoes the scaling of channels for a float reader")
+            )
             for reader in group.undone[1]:
                 ports = (i for i, name in enumerate(graph.by_name[reader].inputs) if name == group.undone[0])
                 inputs.setdefault(reader, {}).update(dict.fromkeys(ports, back.output))
@@ -137,7 +144,10 @@ def scaled_graph(graph: Graph, plan: Plan, chosen: Sequence[tuple[Group, Array]]
 def _multiplied_back(edit: Edit, graph: Graph, group: Group, scale: Array) -> Node:
     name = group.undone[0]
     ids = group.members[name]
-    factor = edit.add_weight(f"{name}/scale", scale[ids.reshape(ids.shape[ids.ndim - np.trim_zeros(np.array(ids.shape) > 1, "f").size :])].astype(np.float32))
+    factor = edit.add_weight(
+        f"{name}/scale",
+        scale[ids.reshape(ids.shape[ids.ndim - np.trim_zeros(np.array(ids.shape) > 1, "f").size :])].astype(np.float32),
+    )
     result = edit.fresh(f"{name}/unscaled")
     edit.set_type(result, graph.type_of(name))
     node = Node("Mul", (name, factor), (result,), name=edit.fresh_node(f"{name}/unscaled"))

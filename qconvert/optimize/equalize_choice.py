@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 
@@ -128,7 +129,9 @@ Constant = Callable[[str, int], Array]  # (node name, input) to a constant's pre
 class Judge:
     """Measures scales for one group, the others being as they are."""
 
-    def __init__(self, graph: Graph, plan: Plan, group: Group, seen: Seen, constant: Constant, settings: Calibration) -> None:
+    def __init__(
+        self, graph: Graph, plan: Plan, group: Group, seen: Seen, constant: Constant, settings: Calibration
+    ) -> None:
         self.graph, self.plan, self.group, self.settings = graph, plan, group, settings
         self.constant, self.seen = constant, seen
         self._layers = [_Layer(self, graph.by_name[name]) for name in judged(graph, group)]
@@ -148,7 +151,9 @@ class Judge:
     def loss(self, scale: Array) -> float:
         """Error of the group's layers, each relative to the power of its output."""
         weights = self._weight_noise(scale)
-        return sum(layer.loss(scale, self._rounded_before(layer.node.input(0), scale), weights) for layer in self._layers)
+        return sum(
+            layer.loss(scale, self._rounded_before(layer.node.input(0), scale), weights) for layer in self._layers
+        )
 
     def candidates(self, alphas: Sequence[float]) -> list[Array]:
         """Scales to try: range^alpha / weight^(1 - alpha), and the one that makes written and read weights equally large."""
@@ -211,6 +216,8 @@ class _Layer:
         thin = max(1, matrix.shape[1] // _MOST_OUTPUTS) if self._plan.axis is not None else 1
         self._matrix = matrix[:, ::thin]
         self._wanted = self._rows.values @ self._matrix.transpose(0, 2, 1)
+        self._second_moment = np.square(self._rows.values).mean(axis=1)  # [G, K]
+        self._gain = np.square(self._matrix).mean(axis=1)  # [G, K], mean over the outputs
         self._power = float(self._wanted.var(axis=1).mean()) or 1.0
 
     def loss(self, scale: Array, activations: Array, weights: Array) -> float:
@@ -221,9 +228,11 @@ class _Layer:
         """
         factor = scale[self._ids][:, None].astype(np.float32)
         inputs = self._quantized(self._rows.values / factor, scale)
-        error = float((inputs @ self._rounded(self._matrix * factor).transpose(0, 2, 1) - self._wanted).var(axis=1).mean())
-        noise = activations[self._ids] + weights[self._ids] * np.square(self._rows.values).mean(axis=1)
-        passed_on = float((np.square(self._matrix) * noise[:, None]).sum(axis=2).mean())
+        error = float(
+            (inputs @ self._rounded(self._matrix * factor).transpose(0, 2, 1) - self._wanted).var(axis=1).mean()
+        )
+        noise = activations[self._ids] + weights[self._ids] * self._second_moment
+        passed_on = float((self._gain * noise).sum(axis=1).mean())
         return (error + passed_on) / self._power
 
     def _rounded(self, matrix: Array) -> Array:
@@ -244,7 +253,10 @@ class _Layer:
             return rows
         shrink = np.ones(1) if (tensor.method or self.judge.settings.method) == "min-max" else _SHRINK
         ends = shrink * low.min(), shrink * high.max()
-        some = rows.reshape(-1)[:: max(1, rows.size // _MOST_VALUES) | 1]
+        step = max(1, rows.size // _MOST_VALUES)
+        while gcd(step, rows.shape[2]) != 1:  # or it would see few channels
+            step += 1
+        some = rows.reshape(-1)[::step]
         best = int(clipping_error(some, np.ones(some.size), ends, tensor.format).argmin())
         return fake_quantize(rows, params_for_range(tensor.format, ends[0][best], ends[1][best]))
 
@@ -255,4 +267,4 @@ def _limited(above: Array, below: Array, alive: Array) -> Array:
         return np.ones(alive.shape)
     powers = np.log2(np.where(alive, above, 1.0)) - np.log2(np.where(alive, below, 1.0))
     powers = np.where(alive, powers - np.median(powers[alive]), 0.0)
-    return np.exp2(np.clip(powers, -np.log2(_REACH), np.log2(_REACH)))
+    return np.asarray(np.exp2(np.clip(powers, -np.log2(_REACH), np.log2(_REACH))))

@@ -20,7 +20,7 @@ from .equalize_channels import Channels, operand, reshaped, result_of
 from .equalize_constants import GIVERS, TAKERS
 
 
-class Blocked(Exception):
+class BlockedError(Exception):
     """The group touches something that a factor cannot pass."""
 
 
@@ -90,7 +90,7 @@ def _search(graph: Graph, plan: Plan, seed: str, macs_an_element: float | None) 
             growth = _Growth(graph, plan, seed, script or (), undo)
             try:
                 group = growth.group()
-            except Blocked:
+            except BlockedError:
                 script = _next(growth.decided)
                 if script is None:
                     break
@@ -141,11 +141,13 @@ class _Growth:
         """The group around the seed.
 
         Raises:
-            Blocked: there is none with these decisions.
+            BlockedError: there is none with these decisions.
         """
         shape = self._shape(self.seed)
         seeded = self._seed_axis(len(shape))
-        self._join(self.seed, self.channels.new(shape[seeded]).reshape([-1 if a == seeded else 1 for a in range(len(shape))]))
+        self._join(
+            self.seed, self.channels.new(shape[seeded]).reshape([-1 if a == seeded else 1 for a in range(len(shape))])
+        )
         while self._frontier:
             name = self._frontier.pop()
             self._upstream(name)
@@ -171,7 +173,7 @@ class _Growth:
     def _shape(self, name: str) -> tuple[int, ...]:
         shape = self.graph.weight_shape(name) if name in self.graph.weights else self.plan.shapes.get(name)
         if not shape or 0 in shape:
-            raise Blocked(f"`{name}` has no usable shape")
+            raise BlockedError(f"`{name}` has no usable shape")
         return shape
 
     def _join(self, name: str, ids: Array) -> None:
@@ -181,15 +183,15 @@ class _Growth:
             return
         graph = self.graph
         if name in graph.outputs or name in graph.feeds or graph.type_of(name).dtype not in ("float32", None):
-            raise Blocked(f"`{name}` is an input, an output or no float32")
+            raise BlockedError(f"`{name}` is an input, an output or no float32")
         if not _on_fixed_axes(ids, graph.type_of(name).shape):
-            raise Blocked(f"the channels of `{name}` lie along an axis of variable size")
+            raise BlockedError(f"the channels of `{name}` lie along an axis of variable size")
         self._members[name] = ids
         self._frontier.append(name)
 
     def _stake(self, node: Node, index: int, ids: Array, power: int) -> None:
         if self.graph.constant(node.input(index)) is None:
-            raise Blocked(f"input {index} of {node.name} is no constant")
+            raise BlockedError(f"input {index} of {node.name} is no constant")
         known = self._stakes.setdefault((node.name, index, power), ids)
         if known is not ids:
             self.channels.tie(known, ids)
@@ -203,7 +205,7 @@ class _Growth:
         shape = self._shape(name)
         own = operand(ids, len(shape))
         if own.ndim != len(shape):
-            raise Blocked(f"`{name}` is broadcast along its channels")
+            raise BlockedError(f"`{name}` is broadcast along its channels")
         self._join(name, self.channels.folded(own, [axis for axis, size in enumerate(shape) if size > 1]))
 
     # --- towards the producers ------------------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ class _Growth:
     def _upstream(self, name: str) -> None:
         node, ids = self.graph.producer[name], self._members[name]
         if name != node.output or node.bodies or node.domain:
-            raise Blocked(f"{node.op} has no plain output `{name}`")
+            raise BlockedError(f"{node.op} has no plain output `{name}`")
         if node.op in GIVERS and node.input(1) in self.graph.weights:
             self._give(node, ids)
         elif node.op in _PRODUCTS:
@@ -229,7 +231,7 @@ class _Growth:
 
     def _constants(self, found: Mapping[int, Array] | None) -> Iterator[tuple[int, Array]]:
         if found is None:
-            raise Blocked("its constants have no channel that could take the factor")
+            raise BlockedError("its constants have no channel that could take the factor")
         yield from found.items()
 
     def _operand_of_product(self, node: Node, ids: Array) -> None:
@@ -245,7 +247,9 @@ class _Growth:
 
     def _scaling(self, node: Node) -> int | None:
         """Input of a Mul that is a constant with several elements: it can take the factor."""
-        sizes = {i: prod(self.graph.weight_shape(name)) for i, name in enumerate(node.inputs) if name in self.graph.weights}
+        sizes = {
+            i: prod(self.graph.weight_shape(name)) for i, name in enumerate(node.inputs) if name in self.graph.weights
+        }
         return next((i for i, size in sizes.items() if node.op == "Mul" and size > 1), None)
 
     def _decide(self, node: Node, ids: Array) -> int:
@@ -284,12 +288,12 @@ class _Growth:
 
     def _leave_out(self, node: Node) -> None:
         if self.plan.nodes[node.name].kind is not Kind.FLOAT or node.bodies:
-            raise Blocked(f"{node.name} reads integers")
+            raise BlockedError(f"{node.name} reads integers")
         self._undone.append(node.name)
 
     def _pass(self, node: Node, ports: list[int], ids: Array) -> None:
         if not ports or node.bodies or node.domain:
-            raise Blocked(f"{node.op} has a body or is unknown")
+            raise BlockedError(f"{node.op} has a body or is unknown")
         rank = len(self._shape(node.output))
         if node.op in _PRODUCTS:
             self._pass_product(node, ports, ids, rank)
@@ -298,23 +302,25 @@ class _Growth:
         elif ports == [0]:
             self._join(node.output, self._through(node, ids, forward=True))
         else:
-            raise Blocked(f"{node.op} reads `{node.inputs[ports[0]]}` as a parameter")
+            raise BlockedError(f"{node.op} reads `{node.inputs[ports[0]]}` as a parameter")
 
     def _pass_product(self, node: Node, ports: list[int], ids: Array, rank: int) -> None:
         scaling = self._scaling(node)
         if scaling is not None:
-            self._stake(node, scaling, operand(result_of(ids, rank), len(self.graph.weight_shape(node.input(scaling)))), 1)
+            self._stake(
+                node, scaling, operand(result_of(ids, rank), len(self.graph.weight_shape(node.input(scaling)))), 1
+            )
             return
         if len(ports) > 1 or self._carriers.setdefault(node.name, ports[0]) != ports[0]:
-            raise Blocked(f"{node.name} multiplies the group with itself")
+            raise BlockedError(f"{node.name} multiplies the group with itself")
         if node.op == "MatMul" and len(self._shape(node.input(1 - ports[0]))) < 2:
-            raise Blocked(f"{node.name} multiplies with a vector")
+            raise BlockedError(f"{node.name} multiplies with a vector")
         self._join(node.output, result_of(self._product_operand(node, ports[0], ids), rank))
 
     def _check_products(self) -> None:
         for name, index in self._carriers.items():
             if self.graph.by_name[name].input(1 - index) in self._members:
-                raise Blocked(f"{name} multiplies the group with itself")
+                raise BlockedError(f"{name} multiplies the group with itself")
 
     # --- operators with one data input ----------------------------------------------------------------------------------
 
@@ -330,14 +336,16 @@ class _Growth:
         if node.op in _VIEWS:
             shapes = self._shape(node.input(0)), self._shape(node.output)
             return reshaped(ids, *(shapes if forward else shapes[::-1]))
-        raise Blocked(f"{node.op} does not let a factor pass")
+        raise BlockedError(f"{node.op} does not let a factor pass")
 
 
 def _on_fixed_axes(ids: Array, dims: tuple[Dim, ...] | None) -> bool:
     """Whether channels lie along axes of fixed size; believed where nothing at all is known of the shape."""
     if dims is None or all(dim is None for dim in dims):
         return True
-    return len(dims) == ids.ndim and all(size == 1 or isinstance(dim, int) for size, dim in zip(ids.shape, dims, strict=True))
+    return len(dims) == ids.ndim and all(
+        size == 1 or isinstance(dim, int) for size, dim in zip(ids.shape, dims, strict=True)
+    )
 
 
 _INFINITE = float("inf")

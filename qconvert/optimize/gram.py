@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -72,9 +73,8 @@ def _windows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:
     padded = np.pad(array, [(0, 0), (0, 0), *((pads[i], pads[i + spatial]) for i in range(spatial))])
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel[2:], dilations, strict=True))
     view = sliding_window_view(padded, reach, axis=tuple(range(2, 2 + spatial)))
-    steps = tuple(slice(None, None, s) for s in strides)
-    inner = tuple(slice(None, None, d) for d in dilations)
-    view = view[(slice(None), slice(None), *steps, *inner)]
+    spaced: tuple[Any, ...] = tuple(slice(None, None, step) for step in (*strides, *dilations))
+    view = view[(slice(None), slice(None), *spaced)]
     batch, channels = view.shape[:2]
     positions = int(np.prod(view.shape[2 : 2 + spatial]))
     thin = max(1, -(-batch * positions // ROWS))

@@ -7,7 +7,7 @@ in the FP32 model. Halving groups finds the worst without trying all: a group wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -19,12 +19,14 @@ from ..graph import Edit, Graph, Node
 from ..plan import Kind, Plan, Reason
 from ..runtime import Options, opened
 from .draft import Draft, Lab
+from .reconstruct import Reconstruction, reconstruct
 
 
 class MixedPrecision(Settings):
     """Settings of `mixed`."""
 
-    enough: float = Field(default=25.0, description="output SQNR in dB above which nothing is left float")
+    below: float = Field(default=15.0, description="only where the output SQNR in dB is lower than this")
+    enough: float = Field(default=20.0, description="output SQNR in dB at which no more layers are left float")
     gain: Annotated[float, Field(gt=0)] = Field(default=0.3, description="dB that each tensor left float must gain")
     share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.05, description="only tensors that make at least this share of all noise are tried")
     most: Annotated[int, Field(ge=1)] = Field(default=6, description="most tensors that are tried in a round")
@@ -35,20 +37,23 @@ class MixedPrecision(Settings):
 
 
 def mixed_precision(draft: Draft, lab: Lab, settings: MixedPrecision) -> Draft:
-    """The draft with the layers around the worst tensors left float.
+    """The draft with the layers around the worst tensors left float, and reconstructed again.
 
     In every round the worst tensors of the best draft so far are added one after the other, since neighbours often carry the
     same values and only gain together; what is worth its float layers stays, and then others are the worst.
     """
-    best = _State(draft, lab.score(draft), {})
+    if not draft.plan.tensors or lab.score(draft) >= settings.below:
+        return draft
+    plain = _with_plan(draft.with_(graph=draft.reference), lab, draft.plan)
+    start = best = _State(plain, lab.score(plain), {})
     for _ in range(settings.rounds):
-        if best.score >= settings.enough or not best.draft.plan.tensors:
+        if best.score >= settings.enough:
             break
         after = _round(best, lab, settings)
         if after is best:
             break
         best = after
-    return best.draft
+    return draft if best is start else reconstruct(best.draft, lab, Reconstruction())
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,8 @@ def _affordable(draft: Draft, lab: Lab, settings: MixedPrecision) -> bool:
 
 def _with_plan(draft: Draft, lab: Lab, plan: Plan) -> Draft:
     """The draft under another plan, weights rounded to nearest; statistics that the first pass did not take are added."""
+    added = {name: node for name, node in draft.plan.nodes.items() if name not in plan.nodes}  # by an equalization
+    plan = replace(plan, nodes={**plan.nodes, **added})
     sketches = {**draft.sketches, **_missing(draft, lab, plan)}
     activations = activation_params(plan, sketches, lab.calibration)
     weights = weight_params(draft.graph, plan, activations, lab.calibration)

@@ -41,12 +41,16 @@ class Workshop:
         self.request, self.stages = request, stages
         self.first = make_plan(request.model, request.recipe, stages, request.source)
         self.dataset = self._data()
-        self.known = frozenset(node.name for node in canonicalize(self.first.original, extra=self.first.target.lowers).graph.nodes)
+        self.known = frozenset(
+            node.name for node in canonicalize(self.first.original, extra=self.first.target.lowers).graph.nodes
+        )
         self._sketches: dict[tuple[str, str], Sketch] = {}
 
     def _data(self) -> Dataset:
         if self.request.data is None:
-            raise fail("D001", "sensitivity is measured on data, and no dataset was given", None, "give a folder with `-d`")
+            raise fail(
+                "D001", "sensitivity is measured on data, and no dataset was given", None, "give a folder with `-d`"
+            )
         dataset = open_data(self.request, self.first, self.stages)
         if dataset is None:
             raise fail("D001", "no dataset", self.request.data)
@@ -58,7 +62,9 @@ class Workshop:
         Args:
             enough: asked before each algorithm whether to leave it and the rest out.
         """
-        planned = self.first if recipe == self.request.recipe else make_plan(self.request.model, recipe, Stages(), source)
+        planned = (
+            self.first if recipe == self.request.recipe else make_plan(self.request.model, recipe, Stages(), source)
+        )
         sketches = self._calibrated(planned)
         lab = laboratory(planned, self.dataset, recipe, source, self.request.threads)
         draft, skipped = first_draft(planned, sketches, recipe), list[str]()
@@ -79,6 +85,12 @@ class Workshop:
         if missing:
             with self.stages.stage("calibrate") as progress:
                 total = len(self.dataset.calibration)
-                collect(planned.graph, self.dataset.calibration, {n: (s,) for n, s in missing.items()}, self.request.threads, lambda done: progress(done, total))
+                collect(
+                    planned.graph,
+                    self.dataset.calibration,
+                    {n: (s,) for n, s in missing.items()},
+                    self.request.threads,
+                    lambda done: progress(done, total),
+                )
             self._sketches.update({(form, name): sketcher.result() for name, sketcher in missing.items()})
         return {name: self._sketches[form, name] for name in planned.plan.taps}

@@ -135,8 +135,8 @@ def _histogram(name: str, kind: str, bins: tuple[Array, Array], params: QuantPar
     centres, counts = bins
     finite = np.isfinite(centres)
     centres, counts = centres[finite], counts[finite]
-    low, high = (float(centres[0]), float(centres[-1])) if centres.size else (0.0, 0.0)
-    heights, _ = np.histogram(centres, BINS, _span(low, high), weights=counts)
+    low, high = _span(float(centres[0]), float(centres[-1])) if centres.size else (-0.5, 0.5)
+    heights, _ = np.histogram(centres, BINS, (low, high), weights=counts)
     error = float(((fake_quantize(centres, params) - centres) ** 2) @ counts)
     scale = float(params.scale.reshape(-1)[0])
     bottom, top = float(params.low.reshape(-1)[0]), float(params.high.reshape(-1)[0])
@@ -149,11 +149,12 @@ def _histogram(name: str, kind: str, bins: tuple[Array, Array], params: QuantPar
 
 
 def _span(low: float, high: float) -> tuple[float, float]:
-    return (
-        (low, high)
-        if high - low > 0 and np.isfinite((high - low) / BINS) and (high - low) / BINS > 0
-        else (low - 0.5, high + 0.5)
-    )
+    """An interval that can be cut into bins, around a single value too."""
+    reach = max(abs(low), abs(high))
+    if high - low > 1e-9 * reach:
+        return low, high
+    half = max(reach * 0.01, 1e-30)
+    return low - half, high + half
 
 
 def _worst(found: list[Histogram], count: int) -> tuple[Histogram, ...]:

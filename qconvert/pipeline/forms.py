@@ -106,13 +106,19 @@ def _write_tflite(product: Artefact, path: Path, progress: Progress) -> list[Pat
 def _prove_tflite(path: Path, product: Artefact, planned: Planned, feeds: Sequence[Feed], floor_db: float) -> Proved:
     proof = prove_tflite(planned.original, product, feeds, floor_db)
     chosen = tuple(Diagnostic("M101", line, None, None, Severity.NOTE) for line in product.choices)
-    return Proved(Result(proof.proofs, None, device=proof.device), (*proof.findings, *chosen), _sources(path, product, proof))
+    return Proved(
+        Result(proof.proofs, None, device=proof.device), (*proof.findings, *chosen), _sources(path, product, proof)
+    )
 
 
 def _sources(path: Path, product: Artefact, proof: TfliteProof) -> tuple[Path, ...]:
     """The C++ files and golden vectors beside the model."""
     stem, needs = path.stem, proof.device
-    basis = f"{needs.arena} bytes were used on x86-64, with a margin for the scratch of other kernels." if needs.measured else "Estimated, the file was not run; check it with MicroInterpreter::arena_used_bytes()."
+    basis = (
+        f"{needs.arena} bytes were used on x86-64, with a margin for the scratch of other kernels."
+        if needs.measured
+        else "Estimated, the file was not run; check it with MicroInterpreter::arena_used_bytes()."
+    )
     files: dict[str, bytes] = {
         f"{stem}_data.h": data_header(stem).encode(),
         f"{stem}_data.cc": data_source(stem, product.data).encode(),
@@ -143,5 +149,3 @@ FORMS: dict[str, Form] = {"tflite": TFLITE}  # every other emitter gives an ONNX
 def form_of(planned: Planned, recipe: Recipe) -> Form:
     """The form in which the recipe wants the result."""
     return FORMS.get(recipe.format or planned.target.formats[0], ONNX)
-
-

@@ -19,7 +19,12 @@ def samples_with_holdout(dataset: Dataset, asked: int) -> int:
     part = dataset.calibration
     rows = sum(source.rows for source in part.sources) // part.batch * part.batch
     if rows < 2 * part.batch:
-        raise fail("D011", "too few samples to set some apart for the evaluation", None, "add a sub-folder `eval/` to the dataset")
+        raise fail(
+            "D011",
+            "too few samples to set some apart for the evaluation",
+            None,
+            "add a sub-folder `eval/` to the dataset",
+        )
     return min(asked, max(int(rows * _SHARE) // part.batch, 1) * part.batch)
 
 

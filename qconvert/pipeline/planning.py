@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..canonicalize import Canonical, canonicalize
-from ..errors import fail
+from ..errors import Diagnostic, Severity, fail
 from ..graph import Edit, Graph, load
 from ..plan import Plan, Reason, plan
 from ..recipe import Recipe, Source, resolve_rules
@@ -60,8 +60,23 @@ def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None
             extra, notes = affordable(canonical.graph, target, chosen, recipe)
             chosen = _plan(canonical.graph, target, recipe, source, feed, extra) if extra else chosen
             stages.note(*notes)
-    stages.note(*canonical.diagnostics)
+    stages.note(*canonical.diagnostics, *_faster(canonical.graph, target, recipe, source, chosen))
     return Planned(target, original, canonical, chosen)
+
+
+_NOTICEABLE = 1.15
+
+
+def _faster(graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan) -> tuple[Diagnostic, ...]:
+    """A note where leaving more layers float would be predicted to be clearly faster."""
+    if chosen.prediction.speedup is None or not recipe.integer_macs:
+        return ()
+    free = _plan(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), source, None)
+    speedup, share = free.prediction.speedup or 0.0, free.prediction.integer_share
+    if speedup < _NOTICEABLE * chosen.prediction.speedup:
+        return ()
+    text = f"predicted {speedup:.2f}x FP32 speed with {share:.0%} of the MACs in integers, {chosen.prediction.speedup:.2f}x as planned"
+    return (Diagnostic("P100", text, None, f"set `integer_macs: {max(share - 0.01, 0):.2f}` in the recipe", Severity.NOTE),)
 
 
 def target_of(recipe: Recipe) -> Target:

@@ -57,7 +57,9 @@ def _fit(array: Array, plan: WeightPlan, axis: int | None) -> float:
     return sqnr_db(float(np.square(array).sum()), float(np.square(array - rounded).sum()))
 
 
-def affordable(graph: Graph, target: Target, chosen: Plan, recipe: Recipe) -> tuple[dict[str, Change], tuple[Diagnostic, ...]]:
+def affordable(
+    graph: Graph, target: Target, chosen: Plan, recipe: Recipe
+) -> tuple[dict[str, Change], tuple[Diagnostic, ...]]:
     """Rules for the layers that get a scale a channel within the recipe's limits, and a note about each choice."""
     found = offers(graph, target, chosen)
     limits = recipe.limits
@@ -67,7 +69,11 @@ def affordable(graph: Graph, target: Target, chosen: Plan, recipe: Recipe) -> tu
         names = ", ".join(f"`{o.node}`" for o in found[:3])
         total = ARENA_BYTES * sum(o.channels for o in found)
         text = f"weights of {len(found)} matrix products ({names}{', ...' if len(found) > 3 else ''}) have one scale each; one a neuron would bring them {np.mean([o.gain_db for o in found]):.1f} dB closer for {total} bytes of arena"
-        return {}, (Diagnostic("M101", text, None, "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule", Severity.NOTE),)
+        return {}, (
+            Diagnostic(
+                "M101", text, None, "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule", Severity.NOTE
+            ),
+        )
     arena, flash = estimated(graph, chosen)
     picked: dict[str, Change] = {}
     lines = []
@@ -83,8 +89,14 @@ def affordable(graph: Graph, target: Target, chosen: Plan, recipe: Recipe) -> tu
 
 def estimated(graph: Graph, chosen: Plan) -> tuple[int, int]:
     """Bytes of arena (with room for other kernels' scratch) and of the file, before any data is seen."""
-    activations = {name: params_fixed(t.format, *t.fixed) if t.fixed else params_for_range(t.format, -1.0, 1.0) for name, t in chosen.tensors.items()}
-    weights = {key: constant_params(graph.weights[graph.by_name[key[0]].input(key[1])].numpy(), plan, "min-max") for key, plan in chosen.weights.items()}
+    activations = {
+        name: params_fixed(t.format, *t.fixed) if t.fixed else params_for_range(t.format, -1.0, 1.0)
+        for name, t in chosen.tensors.items()
+    }
+    weights = {
+        key: constant_params(graph.weights[graph.by_name[key[0]].input(key[1])].numpy(), plan, "min-max")
+        for key, plan in chosen.weights.items()
+    }
     draft = emit_tflite(graph, chosen, activations, weights)
     return int(arena_estimate(draft.file) * _NOISE), len(draft.data)
 

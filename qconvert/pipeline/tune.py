@@ -14,19 +14,33 @@ import numpy as np
 
 from ..calibrate import RANGE_METHODS
 from ..data import Samples
-from ..errors import fail
-from ..evaluate import Evaluated, GateResult, evaluate, measure_latency, model_files
+from ..errors import QConvertError, fail
+from ..evaluate import Comparison, Evaluated, GateResult, evaluate, measure_latency, model_files
 from ..graph import serialize
 from ..optimize import ALGORITHMS
 from ..recipe import Recipe, dump
 from ..report.pareto import pareto_page
 from ..runtime import Options, Session
-from ..tune import Board, Goals, Outcome, Search, Sight, Step, TuneResult, candidates, ladder, look, pareto, step_of
+from ..tune import (
+    Board,
+    Goals,
+    Outcome,
+    Search,
+    Sight,
+    Step,
+    Trial,
+    TuneResult,
+    candidates,
+    ladder,
+    look,
+    pareto,
+    step_of,
+)
 from ..tune.search import Variant
 from ..tune.sources import alternatives
 from .accuracy import emitted
 from .candidates import Built, Workshop
-from .convert import Request, convert
+from .convert import PROOF_SAMPLES, Request, convert, floor_db
 from .events import Listener, Stages, silent
 from .holdout import samples_with_holdout, with_holdout
 from .planning import target_of
@@ -58,7 +72,9 @@ class TuneRequest:
     resume: bool = False
 
 
-def tune(request: TuneRequest, listener: Listener = silent, say: Callable[[str], None] = lambda line: None) -> TuneResult:
+def tune(
+    request: TuneRequest, listener: Listener = silent, say: Callable[[str], None] = lambda line: None
+) -> TuneResult:
     """Search for the cheapest recipe that meets the goals, convert with it, and write everything.
 
     Raises:
@@ -76,8 +92,13 @@ class _Tuning:
         self._started = time.monotonic()
         self.request, self.stages, self._listener = request, Stages(listener), listener
         base = request.base
-        self.names = Names(destination(base.output, target_of(base.recipe).extension, (base.model, *((base.data,) if base.data else ()))))
+        self.names = Names(
+            destination(
+                base.output, target_of(base.recipe).extension, (base.model, *((base.data,) if base.data else ()))
+            )
+        )
         self._log: list[str] = []
+        self._limit = ""
         self._told = say
         self.base = _from_auto(base)
         self.workshop = Workshop(self.base, self.stages)
@@ -104,12 +125,16 @@ class _Tuning:
         self.base = replace(self.base, recipe=recipe.model_copy(update={"dataset": settings}), hold_out=True)
         self.workshop = Workshop(self.base, self.stages)
         left = with_holdout(self.workshop.dataset, settings.evaluation_samples).evaluation
-        self._say(f"the dataset has no evaluation part: {count} of its rows calibrate, {len(left) if left else 0} others judge")
+        self._say(
+            f"the dataset has no evaluation part: {count} of its rows calibrate, {len(left) if left else 0} others judge"
+        )
 
     def _evaluation(self) -> Samples:
         found = self.workshop.dataset.evaluation
         if found is None:
-            raise fail("D011", "no samples are left to judge by", self.base.data, "add a sub-folder `eval/` to the dataset")
+            raise fail(
+                "D011", "no samples are left to judge by", self.base.data, "add a sub-folder `eval/` to the dataset"
+            )
         return found
 
     def _state(self) -> State:
@@ -117,10 +142,17 @@ class _Tuning:
         r, dataset = self.request, self.workshop.dataset
         goals = f"{r.max_drop} {r.min_sqnr} {r.min_speedup}"
         model = sha256(*model_files(self.base.model, self.workshop.first.original))
-        state = State(self.names.state, key_of(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals))
+        state = State(
+            self.names.state,
+            key_of(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals),
+        )
         if r.resume:
             why = state.load()
-            self._say(f"resumed with {len(state.outcomes)} recipes that are known" if why is None else f"nothing to resume: {why}")
+            self._say(
+                f"resumed with {len(state.outcomes)} recipes that are known"
+                if why is None
+                else f"nothing to resume: {why}"
+            )
         return state
 
     # --- the search ----------------------------------------------------------------------------------------------------
@@ -130,7 +162,9 @@ class _Tuning:
         r = self.request
         with staged(self.names.place.folder) as _:
             goals = self._goals()
-            search = Search(self.base.recipe, goals, self._attempt, self._propose, self._over, self._say, self._variants())
+            search = Search(
+                self.base.recipe, goals, self._attempt, self._propose, self._over, self._say, self._variants()
+            )
             winner = search.run()
             trials = tuple(search.trials)
             result = TuneResult(
@@ -143,6 +177,7 @@ class _Tuning:
                 pareto=pareto(trials, goals),
                 winner=winner,
                 reached=trials[winner].met,
+                ended="; ".join(line for line in (search.ended, self._limit) if line) if not trials[winner].met else "",
                 log=tuple(self._log),
             )
             return self._write(result, search.recipes[winner])
@@ -161,7 +196,11 @@ class _Tuning:
         """Changes of the whole recipe: algorithms that `auto` leaves out, and for speed as many float layers as the model says."""
         more = [name for name, row in ALGORITHMS.items() if not row.auto]
         everything = tuple(name for name, row in ALGORITHMS.items())
-        found = [Variant(f"with {', '.join(more)}", (("algorithms", everything),))] if more and self.base.recipe.algorithms == "auto" else []
+        found = (
+            [Variant(f"with {', '.join(more)}", (("algorithms", everything),))]
+            if more and self.base.recipe.algorithms == "auto"
+            else []
+        )
         if self.request.min_speedup is not None and self.base.recipe.integer_macs > 0:
             found.append(Variant("fastest by prediction", (("integer_macs", 0.0),)))
         return tuple(found)
@@ -191,10 +230,22 @@ class _Tuning:
         deployed = next(s for s in built.planned.target.sessions if s.deployed)
         result = Session(content, Options(deployed.optimize, threads, deployed.config), "V002")
         with self.stages.stage("evaluate") as progress:
-            found = evaluate(self._float_session(), result, self.samples, recipe.evaluation.metric, self.base.base_dir, progress=progress)
+            found = evaluate(
+                self._float_session(),
+                result,
+                self.samples,
+                recipe.evaluation.metric,
+                self.base.base_dir,
+                progress=progress,
+            )
         drop, self.metric = _drop(found, self.metric)
         if drop is None and self.request.max_drop is not None:
-            raise fail("G002", "nothing is measured that could drop: there are no labels with a metric, and no arg-max to agree on", None, "give labels, or ask for `--min-sqnr` instead")
+            raise fail(
+                "G002",
+                "nothing is measured that could drop: there are no labels with a metric, and no arg-max to agree on",
+                None,
+                "give labels, or ask for `--min-sqnr` instead",
+            )
         speed, milliseconds = self._latency(content, built)
         prediction = plan.prediction
         return Outcome(
@@ -207,7 +258,16 @@ class _Tuning:
             milliseconds=milliseconds,
             bytes=prediction.bytes if built.planned.target.simulation else len(content),
             integer_share=prediction.integer_share,
+            refused=self._refusal(result, floor_db(plan)),
         )
+
+    def _refusal(self, result: Session, floor: float) -> str:
+        """Why the proof would stop the conversion, "" where it would not."""
+        compared = Comparison()
+        for sample in self.workshop.dataset.calibration.take(PROOF_SAMPLES):
+            compared.add(self._float_session().run(sample.feed), result.run(sample.feed))
+        worst = min((float(output.sqnr_db) for output in compared.result("calibration").outputs), default=floor)
+        return "" if worst >= floor else f"SQNR of the worst output: {worst:.1f} dB, the formats imply at least {floor:.1f} dB"
 
     def _float_session(self) -> Session:
         if self._float is None:
@@ -224,7 +284,14 @@ class _Tuning:
         rounds = settings.rounds if self.request.min_speedup is not None else min(settings.rounds, _ROUNDS)
         with self.stages.stage("latency"):
             feed = next(iter(self.samples)).feed
-            found = measure_latency(Session(self.base.model, options), Session(content, options), feed, on_target=platform.machine() in target.hosts, threads=settings.threads, rounds=rounds)
+            found = measure_latency(
+                Session(self.base.model, options),
+                Session(content, options),
+                feed,
+                on_target=platform.machine() in target.hosts,
+                threads=settings.threads,
+                rounds=rounds,
+            )
         return found.ratio, found.ms
 
     # --- proposals -----------------------------------------------------------------------------------------------------
@@ -243,13 +310,17 @@ class _Tuning:
             if sight is None:
                 return []
             board = self._with_ranges(sight, built)
+        self._limit = ""
         moves = ladder(board, candidates(board, self.workshop.known), most)
         left, prediction = [], built.planned.plan.prediction
         spent = prediction.ns or 0.0
+        profit = built.recipe.placement == "profit"  # who wants integers everywhere does not ask for speed
+        bound = prediction.float_ns / _FASTER if profit and prediction.float_ns else None
         for move in moves:
             spent += move.ns
-            if move.ns > 0 and prediction.float_ns and prediction.float_ns < spent * _FASTER:
-                self._say(f"no further change around `{move.about}`: the file would be slower than FP32 by prediction")
+            if move.ns > 0 and bound is not None and spent > bound:
+                self._limit = f"leaving more float, next around `{move.about}`, would make the file slower than FP32 by prediction"
+                self._say(self._limit)
                 break
             left.append(step_of(move))
         return left
@@ -273,16 +344,35 @@ class _Tuning:
         moved = rebased(recipe, self.base.base_dir, folder)
         trial = result.trials[result.winner]
         judged = tuple(GateResult(name="goal", limit=0.0, value=None, passed=False, text=text) for text in trial.limits)
-        request = replace(self.base, recipe=moved, source=None, base_dir=folder, judged=judged, output=names.place.artefact)
-        record = convert(request, self._listener)
-        outputs = [*(o.path for o in record.outputs), str(names.recipe), str(names.data), str(names.picture)]
+        request = replace(
+            self.base, recipe=moved, source=None, base_dir=folder, judged=judged, output=names.place.artefact
+        )
+        outputs = [*self._converted(request, trial), *map(str, (names.recipe, names.data, names.picture))]
         final = result.model_copy(update={"outputs": tuple(outputs), "log": tuple(self._log)})
-        texts = {names.data: final.model_dump_json(indent=1) + "\n", names.picture: pareto_page(final), names.recipe: recipe_text(moved, final)}
+        texts = {
+            names.data: final.model_dump_json(indent=1) + "\n",
+            names.picture: pareto_page(final),
+            names.recipe: recipe_text(moved, final),
+        }
         with staged(folder) as stage:
             for path, text in texts.items():
                 (stage / path.name).write_text(text, encoding="utf-8")
             publish([(stage / path.name, path) for path in texts], [names.state])
         return final
+
+    def _converted(self, request: Request, trial: Trial) -> tuple[str, ...]:
+        """Files of the conversion; none where the proof refuses what even the best recipe gives.
+
+        Raises:
+            QConvertError: any other failure.
+        """
+        try:
+            return tuple(o.path for o in convert(request, self._listener).outputs)
+        except QConvertError as error:
+            if not trial.outcome.refused or error.diagnostics[0].code != "V005":
+                raise
+            self._say(f"no model is written: {error.diagnostics[0].message}")
+            return ()
 
 
 def _from_auto(base: Request) -> Request:
@@ -314,5 +404,12 @@ def rebased(recipe: Recipe, before: Path, after: Path) -> Recipe:
     def metric(value: str | tuple[str, ...] | None) -> object:
         return tuple(moved(v) for v in value) if isinstance(value, tuple) else moved(value)
 
-    dataset = recipe.dataset.model_copy(update={"prepare": moved(recipe.dataset.prepare), "labels": moved(recipe.dataset.labels)})
-    return recipe.model_copy(update={"dataset": dataset, "evaluation": recipe.evaluation.model_copy(update={"metric": metric(recipe.evaluation.metric)})})
+    dataset = recipe.dataset.model_copy(
+        update={"prepare": moved(recipe.dataset.prepare), "labels": moved(recipe.dataset.labels)}
+    )
+    return recipe.model_copy(
+        update={
+            "dataset": dataset,
+            "evaluation": recipe.evaluation.model_copy(update={"metric": metric(recipe.evaluation.metric)}),
+        }
+    )

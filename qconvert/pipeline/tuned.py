@@ -64,7 +64,12 @@ def recipe_text(recipe: Recipe, result: TuneResult) -> str:
     """The winning recipe with a comment that says what was changed, and why."""
     trial = result.trials[result.winner]
     lines = [f"Found by `qconvert tune` for {result.model}: {'; '.join(result.goals)}."]
-    lines += [*(f"  {described(step)}: predicted {step.before_db:.1f} -> {step.after_db:.1f} dB for {step.us:+.1f} us" for step in trial.steps)]
+    lines += [
+        *(
+            f"  {described(step)}: predicted {step.before_db:.1f} -> {step.after_db:.1f} dB for {step.us:+.1f} us"
+            for step in trial.steps
+        )
+    ]
     lines += [f"Not reached: {limit}" for limit in trial.limits]
     return "".join(f"# {line}\n" for line in lines) + dump(recipe)
 
@@ -92,7 +97,9 @@ class State:
         content = {
             "key": self.key,
             "outcomes": {name: found.model_dump(mode="json") for name, found in self.outcomes.items()},
-            "proposals": {name: [step.model_dump(mode="json") for step in steps] for name, steps in self.proposals.items()},
+            "proposals": {
+                name: [step.model_dump(mode="json") for step in steps] for name, steps in self.proposals.items()
+            },
         }
         new = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -108,7 +115,9 @@ class State:
             if content.get("key") != self.key:
                 return "it belongs to another model, dataset, recipe or goal"
             self.outcomes = {name: Outcome.model_validate(found) for name, found in content["outcomes"].items()}
-            self.proposals = {name: [Step.model_validate(s) for s in steps] for name, steps in content["proposals"].items()}
+            self.proposals = {
+                name: [Step.model_validate(s) for s in steps] for name, steps in content["proposals"].items()
+            }
         except FileNotFoundError:
             return "there is none"
         except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -13,7 +13,7 @@ from ..targets.model import Target
 from .candidates import Candidate, candidates
 from .cost import Estimate, estimate
 from .limits import Call
-from .model import Kind, NodePlan, Plan, Reason, TensorPlan
+from .model import Kind, NodePlan, Plan, Reason, TensorPlan, WeightPlan
 from .patterns import residual_skip, tail
 from .predict import predict
 from .profit import profitable
@@ -44,6 +44,24 @@ def plan(
         QConvertError: R009 where a rule asks for what the target cannot do.
     """
     node_rules, tensor_rules = node_rules or {}, tensor_rules or {}
+    result = _settled(graph, target, recipe, shapes, node_rules, tensor_rules, kept)
+    speedup = result.prediction.speedup
+    if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
+        # The wanted share of integers would make the file slower than FP32: then only what gains becomes integer.
+        return _settled(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept)
+    return result
+
+
+def _settled(
+    graph: Graph,
+    target: Target,
+    recipe: Recipe,
+    shapes: Shapes,
+    node_rules: Mapping[str, Change],
+    tensor_rules: Mapping[str, Change],
+    kept: Mapping[str, Reason],
+) -> Plan:
+    """The plan with no lone float layer between integers, unless a rule or the kernels want it."""
     found = candidates(graph, target, recipe, node_rules, shapes, kept)
     _check_forced(found, node_rules)
     work = Work(graph, target, recipe, node_rules, tensor_rules, shapes, found, _estimates(graph, target, shapes))
@@ -71,7 +89,7 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
     graph = work.graph
     nodes = _skip_branches(work, _node_plans(work, _placement(work, forced, barred)))
     tensors, group_taps = tensor_plans(work, nodes, quantized_tensors(graph, nodes))
-    weights = weight_plans(work, nodes)
+    weights = weight_plans(work, nodes, tensors)
     anchors = anchored(work, nodes, tensors)
     order = {name: n for n, name in enumerate(graph.values())}
     return Plan(
@@ -85,13 +103,13 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
         group_taps=group_taps,
         anchors=anchors,
         bias=work.target.bias,
-        opset=_opset(work, tensors, anchors),
+        opset=_opset(work, tensors, weights, anchors),
     )
 
 
-def _opset(work: Work, tensors: Mapping[str, TensorPlan], anchors: frozenset[str]) -> int:
-    """Smallest opset that knows the formats: 21 for 16 bits, 19 for float16 scales, 13 for scales per channel."""
-    if anchors or any(t.format.bits > 8 for t in tensors.values()):
+def _opset(work: Work, tensors: Mapping[str, TensorPlan], weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]) -> int:
+    """Smallest opset that knows the formats: 21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel."""
+    if anchors or any(t.format.bits > 8 for t in tensors.values()) or any(w.format.dtype == "int4" for w in weights.values()):
         return 21
     return 19 if work.recipe.precision == "float16" else 13
 

@@ -175,8 +175,8 @@ def _padding(call: Call, cost: Cost) -> float:
     if len(weight) < 2 or cost.out_block == cost.in_block == 1:
         return 1.0
     if call.node.op == "Conv":
-        group = int(call.node.attr("group", 1))
-        out, inner = weight[0] // group, prod(weight[1:])
+        depthwise = weight[1] == 1  # its blocks go over all channels, not over those of a group
+        out, inner = weight[0] // (1 if depthwise else int(call.node.attr("group", 1))), prod(weight[1:])
     else:
         transposed = call.node.op == "Gemm" and call.node.attr("transB", 0)
         inner, out = (weight[-1], weight[-2]) if transposed else (weight[-2], weight[-1])

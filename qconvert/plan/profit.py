@@ -26,12 +26,12 @@ def profitable(work: Work, model: CostModel, forced: frozenset[str] = frozenset(
     Args:
         forced, barred: nodes that must, or must not, be integer whatever the model says.
     """
-    price = model.float_mac_price
+    price = model.float_mac_price if work.recipe.integer_macs > 0 else 0.0
     best = _at_price(work, model, forced, barred, price)
     for _ in range(_PRICE_STEPS):
         if _share(work, best) >= work.recipe.integer_macs:
             return best
-        price *= 2
+        price = max(2 * price, 0.25)
         best = _at_price(work, model, forced, barred, price)
     return best
 

@@ -26,7 +26,11 @@ def resize_fault(node: Node, size: tuple[int, ...], out: tuple[int, ...]) -> str
     """Why no kernel repeats the call, "" if one does."""
     if size[:2] != out[:2]:
         return "it changes batch or channels"
-    return "" if resize_call(node, size, out) else f"mode `{_mode(node)}` with `{_where(node)}` and `{_rounding(node)}` reads other positions than the kernels do"
+    return (
+        ""
+        if resize_call(node, size, out)
+        else f"mode `{_mode(node)}` with `{_where(node)}` and `{_rounding(node)}` reads other positions than the kernels do"
+    )
 
 
 def resize_call(node: Node, size: tuple[int, ...], out: tuple[int, ...]) -> Resize | None:
@@ -79,5 +83,3 @@ def _kernel(call: Resize, size: int, out: int) -> Array:
     if not call.bilinear:
         at = np.floor(at + 0.5) if call.align_corners else np.floor(at)
     return np.asarray(np.clip(at, 0, size - 1))
-
-

@@ -41,12 +41,20 @@ def tensor_plans(work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str
     for name in quantized:
         members.setdefault(numbers[leaders[name]], []).append(name)
     formats = {group: _format(work, names) for group, names in members.items()}
+    _check_wide(work, nodes, leaders, numbers, formats)
     fixed = {group: _fixed(work, names, formats[group]) for group, names in members.items()}
     tensors = {
         name: TensorPlan(formats[numbers[leaders[name]]], numbers[leaders[name]], _bounds(work, name), _method(work, name), fixed[numbers[leaders[name]]])
         for name in quantized
     }
     return tensors, {group: tuple(_roots(work, nodes, names)) if fixed[group] is None else () for group, names in members.items()}
+
+
+def _check_wide(work: Work, nodes: Mapping[str, NodePlan], leaders: Mapping[str, str], numbers: Mapping[str, int], formats: Mapping[int, Format]) -> None:
+    for node in work.graph.nodes:
+        names = [n for n in node.outputs if n in leaders] if node.op in work.target.narrow_only and nodes[node.name].kind is Kind.INTEGER else []
+        if any(formats[numbers[leaders[n]]].bits > 8 for n in names):
+            raise fail("R009", f"{work.target.title} has no 16-bit kernel for {node.op}", node.name, "leave 8 bits here by a rule behind the one that asks for 16")
 
 
 def _fixed(work: Work, names: list[str], format_: Format) -> tuple[float, int] | None:
@@ -125,7 +133,7 @@ def _written_interval(work: Work, name: str) -> tuple[float, float] | None:
     return clamp_bounds(producer, work.graph) if row.tie is Tie.CLAMP else row.fixed
 
 
-def weight_plans(work: Work, nodes: Mapping[str, NodePlan]) -> dict[tuple[str, int], WeightPlan]:
+def weight_plans(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> dict[tuple[str, int], WeightPlan]:
     """Plans of the constants that integer, dynamic and lookup nodes read."""
     found: dict[tuple[str, int], WeightPlan] = {}
     for node in work.graph.nodes:
@@ -137,10 +145,16 @@ def weight_plans(work: Work, nodes: Mapping[str, NodePlan]) -> dict[tuple[str, i
         if chosen.kind is Kind.INTEGER and chosen.writes:
             for i in inputs_with(node, Role.DATA):
                 if node.input(i) in work.graph.weights:
-                    found[node.name, i] = WeightPlan(work.target.activation)
+                    found[node.name, i] = WeightPlan(_operand_format(work, node, nodes, tensors))
         if chosen.kind is Kind.LOOKUP:
             found[node.name, 0] = WeightPlan(work.target.weight, 0)
     return found
+
+
+def _operand_format(work: Work, node: Node, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> Format:
+    """Format of a constant operand: that of the result where kernels do not mix widths."""
+    written = next((tensors[name].format for name in _written(work.graph, node, nodes) if name in tensors), None)
+    return written if work.target.whole and written is not None else work.target.activation
 
 
 def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:

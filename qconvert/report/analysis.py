@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tune.model import Analysis, LayerSensitivity, Step, TensorSensitivity
-from .terminal import decibel, size
+from .words import decibel, size
 
 _SHOWN = 12
 
@@ -31,7 +31,10 @@ def _parts(found: Analysis, shown: int) -> Iterator[RenderableType]:
     for line in found.left_out:
         yield Text(f"left out: {line}", style="yellow")
     if found.blocked:
-        yield Text(f"no gradient through {', '.join(found.blocked)}: tensors before them are marked with ? and are worse than they look", style="yellow")
+        yield Text(
+            f"no gradient through {', '.join(found.blocked)}: tensors before them are marked with ? and are worse than they look",
+            style="yellow",
+        )
 
 
 def _head(found: Analysis) -> Text:
@@ -48,22 +51,72 @@ def _head(found: Analysis) -> Text:
 
 
 def _layers(layers: tuple[LayerSensitivity, ...], shown: int) -> Table:
-    table = Table("layer", "op", "alone", "weights", "inputs", "gain if float", "weights", "inputs", "buys", "bytes", "outlier channels", title="layers, worst first", title_justify="left", title_style="bold")
+    table = Table(
+        "layer",
+        "op",
+        "alone",
+        "weights",
+        "inputs",
+        "gain if float",
+        "weights",
+        "inputs",
+        "buys",
+        "bytes",
+        "outlier channels",
+        title="layers, worst first",
+        title_justify="left",
+        title_style="bold",
+    )
     for x in layers[:shown]:
         saved = "" if x.saved_us is None else f"{x.saved_us:.1f} us"
         gains = [f"{g:+.2f} dB" for g in (x.gain_db, x.weight_gain_db, x.activation_gain_db)]
-        table.add_row(escape(x.node), x.op, decibel(x.alone_db), decibel(x.weight_db), decibel(x.activation_db), *gains, saved, size(x.saved_bytes), _outliers(x.outliers, x.outlier_ratio))
+        table.add_row(
+            escape(x.node),
+            x.op,
+            decibel(x.alone_db),
+            decibel(x.weight_db),
+            decibel(x.activation_db),
+            *gains,
+            saved,
+            size(x.saved_bytes),
+            _outliers(x.outliers, x.outlier_ratio),
+        )
     _more(table, len(layers), shown)
     return table
 
 
 def _tensors(tensors: tuple[TensorSensitivity, ...], shown: int) -> Table:
-    table = Table("tensor", "by", "alone", "measured", "gain if float", "own", "grown to", "clipped", "unused codes", "outlier channels", title="tensors, worst first", title_justify="left", title_style="bold")
+    table = Table(
+        "tensor",
+        "by",
+        "alone",
+        "measured",
+        "gain if float",
+        "own",
+        "grown to",
+        "clipped",
+        "unused codes",
+        "outlier channels",
+        title="tensors, worst first",
+        title_justify="left",
+        title_style="bold",
+    )
     for x in tensors[:shown]:
         measured = "" if x.measured_db is None else decibel(x.measured_db)
         grown = "" if x.grown_db is None else decibel(x.grown_db)
         mark = " ?" if x.uncertain else ""
-        table.add_row(escape(x.tensor) + mark, x.op, decibel(x.alone_db), measured, f"{x.gain_db:+.2f} dB", decibel(x.own_db), grown, f"{x.clipped:.3%}", f"{x.unused:.1%}", _outliers(x.outliers, x.outlier_ratio))
+        table.add_row(
+            escape(x.tensor) + mark,
+            x.op,
+            decibel(x.alone_db),
+            measured,
+            f"{x.gain_db:+.2f} dB",
+            decibel(x.own_db),
+            grown,
+            f"{x.clipped:.3%}",
+            f"{x.unused:.1%}",
+            _outliers(x.outliers, x.outlier_ratio),
+        )
     _more(table, len(tensors), shown)
     return table
 

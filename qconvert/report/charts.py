@@ -44,6 +44,7 @@ def at(value: float) -> str:
 
 
 _WORST = 5
+_FAR = 400.0  # dB: more is beyond the precision of any float
 
 
 def sqnr_curve(rows: Sequence[LayerRow]) -> Curve | None:
@@ -52,7 +53,7 @@ def sqnr_curve(rows: Sequence[LayerRow]) -> Curve | None:
     values = [value for _, value in shown if isfinite(value)]
     if len(shown) < 2 or not values:
         return None
-    step, low, high = _decades(min(values), max(values))
+    step, low, high = _decades(max(min(values), -_FAR), min(max(values), _FAR))
     worst = {number for number, _ in sorted(shown, key=lambda pair: pair[1])[:_WORST]}
     points = tuple(
         Point(number, at(100 * (n + 0.5) / len(shown)), at(_up(value, low, high)), number in worst)

@@ -29,7 +29,7 @@ _SECTIONS = {
     "calibration": "Calibration",
     "provenance": "How it was made",
 }
-MOST_ROWS = 1500  # of a table; the JSON report has them all
+MOST_ROWS = 1000  # of a table; the JSON report has them all
 
 
 @dataclass(frozen=True)

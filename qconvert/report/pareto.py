@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..tune.model import Trial, TuneResult
 from ..tune.search import described
-from .terminal import decibel, number, size
+from .words import decibel, number, size
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 380, 70, 30
 
@@ -25,18 +25,35 @@ def tune_text(found: TuneResult) -> RenderableType:
 
 def _parts(found: TuneResult) -> Iterator[RenderableType]:
     winner = found.trials[found.winner]
-    head = Text(f"{found.target}: {'goals met' if found.reached else 'goals not met'}", style="bold green" if found.reached else "bold red")
+    head = Text(
+        f"{found.target}: {'goals met' if found.reached else 'goals not met'}",
+        style="bold green" if found.reached else "bold red",
+    )
     yield head.append(f"  {'; '.join(found.goals)}", "default")
     yield _table(found)
     yield _changes(winner)
     for limit in winner.limits:
         yield Text(f"what limits it: {limit}", style="red")
+    if found.ended:
+        yield Text(f"why it ended: {found.ended}")
     if found.outputs:
         yield Text(f"wrote {', '.join(found.outputs)}")
 
 
 def _table(found: TuneResult) -> Table:
-    table = Table("", "tried", "drop", "SQNR", "predicted", "measured", "size", "integer MACs", title="recipes that were tried; * is on the Pareto front, > is the winner", title_justify="left", title_style="bold")
+    table = Table(
+        "",
+        "tried",
+        "drop",
+        "SQNR",
+        "predicted",
+        "measured",
+        "size",
+        "integer MACs",
+        title="recipes that were tried; * is on the Pareto front, > is the winner",
+        title_justify="left",
+        title_style="bold",
+    )
     for i, trial in enumerate(found.trials):
         mark = (">" if i == found.winner else "") + ("*" if i in found.pareto else "")
         table.add_row(mark, escape(trial.name), *_figures(trial))
@@ -94,7 +111,9 @@ def pareto_svg(found: TuneResult) -> str:
     drawn = [(x, y if isfinite(y) else 100.0, t) for x, y, t in points]
     xs, ys = Scale([p[0] for p in drawn], _LEFT, _WIDTH - 20), Scale([p[1] for p in drawn], _HEIGHT - 50, _TOP)
     largest = max(t.outcome.bytes for _, _, t in drawn) or 1
-    dots = "".join(_dot(i, xs(x), ys(y), 4 + 8 * (t.outcome.bytes / largest) ** 0.5, t, found) for i, (x, y, t) in enumerate(drawn))
+    dots = "".join(
+        _dot(i, xs(x), ys(y), 4 + 8 * (t.outcome.bytes / largest) ** 0.5, t, found) for i, (x, y, t) in enumerate(drawn)
+    )
     front = sorted((xs(drawn[i][0]), ys(drawn[i][1])) for i in found.pareto)
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in front)
     ticks = "".join(_tick(drawn[i][0], drawn[i][1], xs, ys) for i in found.pareto)
@@ -117,6 +136,7 @@ class Scale:
         self._low, self._span, self._start, self._end = low - margin, high - low + 2 * margin, start, end
 
     def __call__(self, value: float) -> float:
+        """The pixel of a value."""
         return self._start + (value - self._low) / self._span * (self._end - self._start)
 
 

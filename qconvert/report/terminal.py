@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..verify.model import Device
 from ..evaluate.model import Interval, Measurements, Metric
+from ..verify.model import Device
 from .message import message_text
 from .record import PlanInfo, RunRecord
 from .rows import NodeGroup, node_groups
@@ -137,13 +137,26 @@ def _runs_as(record: RunRecord) -> Table:
 def _device(needs: Device) -> Table:
     table = Table("", "", title="on the device", title_justify="left", title_style="bold")
     if needs.arena is not None and needs.head is not None and needs.tail is not None:
-        table.add_row("arena used (x86-64)", f"{size(needs.arena)}: {size(needs.head)} activations, {size(needs.tail)} structures")
-    table.add_row("arena to reserve", f"{size(needs.recommended)}, {'measured with a margin' if needs.measured else 'estimated, the file was not run'}")
-    table.add_row("operators", ", ".join(f"{o.count} {o.name}" + (f" ({o.macs / needs.macs:.0%} of the MACs)" if o.macs else "") for o in needs.operators))
+        table.add_row(
+            "arena used (x86-64)", f"{size(needs.arena)}: {size(needs.head)} activations, {size(needs.tail)} structures"
+        )
+    table.add_row(
+        "arena to reserve",
+        f"{size(needs.recommended)}, {'measured with a margin' if needs.measured else 'estimated, the file was not run'}",
+    )
+    table.add_row(
+        "operators",
+        ", ".join(
+            f"{o.count} {o.name}" + (f" ({o.macs / needs.macs:.0%} of the MACs)" if o.macs else "")
+            for o in needs.operators
+        ),
+    )
     for core in needs.cores:
         table.add_row(core.name, f"{core.instructions / 1e6:.2f} M instructions, {core.basis}")
     if needs.witness is not None:
-        table.add_row("second interpreter", f"{needs.witness:.2%} of the outputs equal, largest difference {needs.largest} codes")
+        table.add_row(
+            "second interpreter", f"{needs.witness:.2%} of the outputs equal, largest difference {needs.largest} codes"
+        )
     for line in needs.layouts:
         table.add_row("", escape(line))
     return table

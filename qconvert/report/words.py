@@ -77,7 +77,7 @@ def metric_drop(metric: Metric) -> str:
 def interval_of(interval: Interval, share: bool) -> str:
     """A 95 % confidence interval; that of a drop in a share, in points."""
     factor = 100 if share else 1
-    return f"95 %: {interval.low * factor:+.2g} to {interval.high * factor:+.2g}"
+    return f"95 %: {interval.low * factor:+.2g} to {interval.high * factor:+.2g}{' points' if share else ''}"
 
 
 def clean(text: str) -> str:

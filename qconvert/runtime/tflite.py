@@ -54,7 +54,9 @@ class Interpreter:
             raise fail("T001", f"{TITLES[engine]} is not installed", None, INSTALL)
         self.engine, self.title = engine, TITLES[engine]
         script = Path(__file__).with_name("tflite_worker.py")
-        self._child = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._child = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
 
     def load(self, model: bytes, outputs: int, arena: int = ARENA, preserve: bool = False) -> Self:
         """Put a file in the place of the one before.
@@ -65,7 +67,16 @@ class Interpreter:
         Raises:
             QConvertError: V002 with what the failing kernel printed.
         """
-        self._ask({"do": "load", "engine": self.engine, "model": model, "outputs": outputs, "arena": arena, "preserve": preserve})
+        self._ask(
+            {
+                "do": "load",
+                "engine": self.engine,
+                "model": model,
+                "outputs": outputs,
+                "arena": arena,
+                "preserve": preserve,
+            }
+        )
         return self
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -118,11 +129,17 @@ class Interpreter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def _cause(log: str, error: str) -> str:
     """What a kernel printed about itself, else the exception's text."""
-    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(("INFO:", "Number of resource"))]
+    lines = [
+        line.strip()
+        for line in log.splitlines()
+        if line.strip() and not line.startswith(("INFO:", "Number of resource"))
+    ]
     return " | ".join(lines[:6])[:600] or error

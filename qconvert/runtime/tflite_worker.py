@@ -18,8 +18,14 @@ class _Tflm:
     def __init__(self, request: dict[str, Any]) -> None:
         from tflite_micro.python.tflite_micro import runtime
 
-        config = runtime.InterpreterConfig.kPreserveAllTensors if request["preserve"] else runtime.InterpreterConfig.kAllocationRecording
-        self._made = runtime.Interpreter.from_bytes(request["model"], arena_size=request["arena"], intrepreter_config=config)
+        config = (
+            runtime.InterpreterConfig.kPreserveAllTensors
+            if request["preserve"]
+            else runtime.InterpreterConfig.kAllocationRecording
+        )
+        self._made = runtime.Interpreter.from_bytes(
+            request["model"], arena_size=request["arena"], intrepreter_config=config
+        )
         self._outputs = request["outputs"]
 
     def run(self, inputs: list[Any]) -> list[Any]:

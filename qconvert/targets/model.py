@@ -158,6 +158,7 @@ class Target:
     bias: Literal["int32", "float"] = "int32"
     formats: tuple[str, ...] = ("qdq",)
     extension: str = ".onnx"
+    narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
     options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: io, keep_layout, limits
     small_weight: Format | None = None  # 4-bit weights by rule
     simulation: str = ""  # format in which onnxruntime runs the same numbers, where it cannot load the written one

@@ -76,6 +76,22 @@ FIXED: tuple[FixedScale, ...] = (
     FixedScale("Tanh", 16, 1 / 32768, 0),
 )
 
+# Kernels that take int8 only (TFLM matrix of types); all others take int16 as well.
+NARROW = (
+    "Div",
+    "Reciprocal",
+    "Pow",
+    "ReduceMax",
+    "ReduceMin",
+    "GlobalMaxPool",
+    "LogSoftmax",
+    "HardSwish",
+    "Elu",
+    "Gather",
+    "DepthToSpace",
+    "SpaceToDepth",
+)
+
 _ON_HOST = "cut the model before it and compute the rest on the host"
 ADVICE: tuple[tuple[str, str], ...] = (
     ("TopK", _ON_HOST),
@@ -89,8 +105,8 @@ ADVICE: tuple[tuple[str, str], ...] = (
     ("Log", "LogSoftmax has a kernel; " + _ON_HOST),
     ("Sqrt", "an integer kernel exists for 1/sqrt(x) only (Pow with exponent -0.5)"),
     ("Einsum", "export it as MatMul and Transpose"),
-    ("LSTM", "unroll it at export, or use a convolutional model"),
-    ("GRU", "unroll it at export, or use a convolutional model"),
+    ("LSTM", "run it step by step with the state as graph inputs and outputs, or use a convolutional model"),
+    ("GRU", "run it step by step with the state as graph inputs and outputs, or use a convolutional model"),
     ("RNN", "unroll it at export"),
 )
 
@@ -105,6 +121,7 @@ TFLITE_MICRO = Target(
     checks=("tflite",),
     formats=("tflite",),
     extension=".tflite",
+    narrow_only=NARROW,
     options=("io", "keep_layout", "limits"),
     small_weight=Format("int4", symmetric=True, narrow=True, bits=4),
     simulation="qdq",
@@ -112,7 +129,7 @@ TFLITE_MICRO = Target(
     deployed_here=False,
     whole=True,
     static_shapes=True,
-    lowers=("decompose", "whole-pool", "matmul-add-to-gemm"),
+    lowers=("unroll", "decompose", "whole-pool", "matmul-add-to-gemm"),
     same_scale=("AveragePool",),
     fixed_scales=FIXED,
     per_tensor=("Gemm", "MatMul"),

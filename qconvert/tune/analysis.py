@@ -44,7 +44,14 @@ class Sight:
     corrected: bool
 
 
-def look(draft: Draft, lab: Lab, target: Target, progress: Progress, enough: Callable[[], bool] = lambda: False, only: Sequence[Source] = ()) -> Sight | None:
+def look(
+    draft: Draft,
+    lab: Lab,
+    target: Target,
+    progress: Progress,
+    enough: Callable[[], bool] = lambda: False,
+    only: Sequence[Source] = (),
+) -> Sight | None:
     """Screen a draft on some of the samples that algorithms learn from; None if nothing is quantized.
 
     Args:
@@ -78,7 +85,6 @@ class Reader:
         board = sight.board
         self.sight, self._board = sight, board
         self._columns = board.active(board.state)
-        self._all = board.row(self._columns)
         self._index = {source.key: i for i, source in enumerate(sight.found.sources)}
         self.noise = board.noise(self._columns)
 
@@ -92,15 +98,22 @@ class Reader:
 
     def gain(self, columns: frozenset[int]) -> float:
         """Gain of the output SQNR without these errors."""
-        left = float(np.square(self._all - self._board.row(columns)).mean()) if columns else self.noise
-        return decibels(left) - decibels(self.noise)
+        return decibels(self._board.noise(self._columns - columns)) - decibels(self.noise) if columns else 0.0
 
     def own(self, source: Source) -> float:
         """SQNR of what a source rounds."""
         return decibels(float(self.sight.found.own[self._index[source.key]]))
 
 
-def analyze(sight: Sight, lab: Lab, model: str, known: frozenset[str], rules: Callable[[Sequence[Move]], str], progress: Progress, enough: Callable[[], bool]) -> Analysis:
+def analyze(
+    sight: Sight,
+    lab: Lab,
+    model: str,
+    known: frozenset[str],
+    rules: Callable[[Sequence[Move]], str],
+    progress: Progress,
+    enough: Callable[[], bool],
+) -> Analysis:
     """The analysis of a screened draft.
 
     Args:
@@ -110,9 +123,11 @@ def analyze(sight: Sight, lab: Lab, model: str, known: frozenset[str], rules: Ca
     """
     reader, plan, left_out = Reader(sight), sight.draft.plan, list[str]()
     if sight.found.samples < len(lab.fit[:SAMPLES]):
-        left_out.append(f"{len(lab.fit[:SAMPLES]) - sight.found.samples} of {len(lab.fit[:SAMPLES])} samples: the budget was spent")
-    tensors = sorted(_tensors(reader), key=lambda t: (-t.gain_db, t.alone_db))
-    layers = sorted(_layers(reader), key=lambda x: (-x.gain_db, x.alone_db))
+        left_out.append(
+            f"{len(lab.fit[:SAMPLES]) - sight.found.samples} of {len(lab.fit[:SAMPLES])} samples: the budget was spent"
+        )
+    tensors = sorted(_tensors(reader), key=lambda t: (t.alone_db, t.tensor))
+    layers = sorted(_layers(reader), key=lambda x: (x.alone_db, x.node))
     steps = ladder(sight.board, candidates(sight.board, known, dynamic=False), PROPOSED)
     measured = None
     if enough():
@@ -146,12 +161,30 @@ def analyze(sight: Sight, lab: Lab, model: str, known: frozenset[str], rules: Ca
 
 def step_of(move: Move) -> Step:
     """A move as a value to save."""
-    return Step(kind=move.kind, names=move.names, method=move.method, about=move.about, us=move.ns / 1000, bytes=move.bytes, before_db=move.before_db, after_db=move.after_db)
+    return Step(
+        kind=move.kind,
+        names=move.names,
+        method=move.method,
+        about=move.about,
+        us=move.ns / 1000,
+        bytes=move.bytes,
+        before_db=move.before_db,
+        after_db=move.after_db,
+    )
 
 
 def move_of(step: Step) -> Move:
     """A saved value as a move."""
-    return Move(step.kind, step.names, step.method, step.about, float(step.us) * 1000, step.bytes, float(step.before_db), float(step.after_db))
+    return Move(
+        step.kind,
+        step.names,
+        step.method,
+        step.about,
+        float(step.us) * 1000,
+        step.bytes,
+        float(step.before_db),
+        float(step.after_db),
+    )
 
 
 # --- tensors -----------------------------------------------------------------------------------------------------------
@@ -191,7 +224,9 @@ def _with_growth(tensors: Sequence[TensorSensitivity], sight: Sight, lab: Lab) -
     artefact = emit_qdq(draft.graph, draft.plan, draft.activations, draft.weights)
     values = dequantized_values(artefact, draft.plan.tensors)
     samples = [Sample(str(n), feed) for n, feed in enumerate(lab.held_out[:2])]
-    found = layer_errors(draft.reference, artefact, values, samples, shapes=draft.plan.shapes, threads=lab.options.threads)
+    found = layer_errors(
+        draft.reference, artefact, values, samples, shapes=draft.plan.shapes, threads=lab.options.threads
+    )
     grown = {layer.tensor: layer.sqnr_db for layer in found}
     return [t.model_copy(update={"grown_db": grown.get(t.tensor)}) for t in tensors]
 
@@ -259,4 +294,6 @@ def _reach(draft: Draft, name: str) -> Array:
     array = draft.reference.constant(node.input(index))
     if array is None or array.ndim < 2 or draft.plan.nodes[name].kind is Kind.LOOKUP:
         return np.zeros(0)
-    return np.asarray(np.abs(np.moveaxis(array, axis if axis is not None else 0, 0).reshape(array.shape[axis or 0], -1)).max(axis=1))
+    return np.asarray(
+        np.abs(np.moveaxis(array, axis if axis is not None else 0, 0).reshape(array.shape[axis or 0], -1)).max(axis=1)
+    )

@@ -86,7 +86,7 @@ class Analysis(Value):
         predicted_db: output SQNR of everything together by first order; measured_db: on held-out calibration samples.
         samples, directions: that the prediction looked at.
         corrected: biases take back the errors' means, so that only their spread counts.
-        layers, tensors: the worst first, by gain.
+        layers, tensors: the worst first, by what each does alone.
         steps: what leaves the worst few float; rules: the same to paste, with what it is expected to give.
         blocked: operators without a gradient; left_out: what was not looked at, and why.
     """
@@ -113,7 +113,7 @@ class Outcome(Value):
     Attributes:
         drop: of the metric, None where nothing is measured that could drop; sqnr_db: output SQNR.
         ns: predicted time of one run; speedup: predicted, and measured where it was.
-        bytes: of the file.
+        bytes: of the file; refused: why the proof would not let it pass.
     """
 
     drop: Number | None
@@ -125,6 +125,7 @@ class Outcome(Value):
     milliseconds: Number | None = None
     bytes: int
     integer_share: Number
+    refused: str = ""
 
 
 class Trial(Value):
@@ -150,7 +151,7 @@ class TuneResult(Value):
         goals: in words; metric: what `drop` is of.
         trials: in the order in which they were made; pareto: indices of those that no other beats in everything.
         winner: index of the best; reached: whether it meets the goals.
-        log: every decision, in words.
+        ended: why the search did not go on, "" where the goals were met; log: every decision, in words.
     """
 
     target: str
@@ -162,5 +163,6 @@ class TuneResult(Value):
     pareto: tuple[int, ...]
     winner: int
     reached: bool
+    ended: str = ""
     log: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

@@ -66,8 +66,12 @@ class State:
         for name in move.names:
             kind = Kind.FLOAT if move.kind == "float" else Kind.DYNAMIC
             nodes[name] = replace(nodes[name], kind=kind, reads=(), writes=False, integer_ns=self._ns(name, kind))
-            for clamp in (n for n in self.graph.consumers_of(self.graph.by_name[name].output) if nodes[n.name].host == name):
-                nodes[clamp.name] = replace(nodes[clamp.name], kind=Kind.FLOAT, host="", integer_ns=nodes[clamp.name].float_ns)
+            for clamp in (
+                n for n in self.graph.consumers_of(self.graph.by_name[name].output) if nodes[n.name].host == name
+            ):
+                nodes[clamp.name] = replace(
+                    nodes[clamp.name], kind=Kind.FLOAT, host="", integer_ns=nodes[clamp.name].float_ns
+                )
         return replace(self, nodes=self._freed(nodes, move.names))
 
     def _ns(self, name: str, kind: Kind) -> float:
@@ -96,15 +100,24 @@ class State:
             return False
         producer = self.graph.producer.get(name)
         row = spec(producer) if producer is not None else None
-        copies = producer is not None and row is not None and row.tie is Tie.SAME and self.nodes[producer.name].kind is Kind.INTEGER
+        copies = (
+            producer is not None
+            and row is not None
+            and row.tie is Tie.SAME
+            and self.nodes[producer.name].kind is Kind.INTEGER
+        )
         return not copies
 
     def around(self, names: Iterable[str]) -> float:
         """Predicted time of some nodes with the conversions at their borders."""
         nodes = [self.graph.by_name[name] for name in names]
         clamps = [u for n in nodes for u in self.graph.consumers_of(n.output) if self.plan.nodes[u.name].host == n.name]
-        tensors = dict.fromkeys(name for n in (*nodes, *clamps) for name in (*n.inputs, *n.outputs) if name in self.plan.shapes)
-        return sum(self.nodes[n.name].integer_ns for n in (*nodes, *clamps)) + sum(self._conversion(name) for name in tensors)
+        tensors = dict.fromkeys(
+            name for n in (*nodes, *clamps) for name in (*n.inputs, *n.outputs) if name in self.plan.shapes
+        )
+        return sum(self.nodes[n.name].integer_ns for n in (*nodes, *clamps)) + sum(
+            self._conversion(name) for name in tensors
+        )
 
     def _conversion(self, name: str) -> float:
         model, shape = self.target.cost, self.plan.shapes.get(name)
@@ -120,8 +133,11 @@ class State:
 
     def bytes_of(self, names: Iterable[str]) -> int:
         """Bytes that the constants of some nodes would grow by in float."""
-        held = {self.graph.by_name[name].input(i) for name in names for n, i in self.plan.weights if n == name}
-        return sum(int(self.graph.weights[w].nbytes) - int(self.graph.weights[w].size) for w in held if w in self.graph.weights)
+        wanted = {name for name in names if self.nodes[name].kind is not Kind.FLOAT}
+        held = {self.graph.by_name[n].input(i) for n, i in self.plan.weights if n in wanted}
+        return sum(
+            int(self.graph.weights[w].nbytes) - int(self.graph.weights[w].size) for w in held if w in self.graph.weights
+        )
 
 
 class Board:
@@ -130,17 +146,25 @@ class Board:
     def __init__(self, found: Screening, state: State, corrected: bool) -> None:
         self._products = found.corrected if corrected else found.products
         self._column = {source.key: i for i, source in enumerate(found.sources)}
+        self._powers = np.square(self._products).mean(axis=0)
         self.found, self.state = found, state
 
     @cached_property
     def _affects(self) -> Mapping[str, tuple[str, ...]]:
         """Node to the tensors whose rounding may change with it: its own, and what copies of them are called."""
         graph = self.state.graph
-        return {node.name: tuple(dict.fromkeys((*node.inputs, *(o for u in (node, *_next(graph, node)) for o in u.outputs)))) for node in graph.nodes}
+        return {
+            node.name: tuple(
+                dict.fromkeys((*node.inputs, *(o for u in (node, *_next(graph, node)) for o in u.outputs)))
+            )
+            for node in graph.nodes
+        }
 
     def active(self, state: State) -> frozenset[int]:
         """Columns of the errors that a state makes."""
-        return frozenset(self._of_tensors(state, self.state.plan.tensors)) | frozenset(self._of_nodes(state, state.nodes))
+        return frozenset(self._of_tensors(state, self.state.plan.tensors)) | frozenset(
+            self._of_nodes(state, state.nodes)
+        )
 
     def _of_tensors(self, state: State, names: Iterable[str]) -> Iterator[int]:
         for name in names:
@@ -170,8 +194,13 @@ class Board:
         return np.asarray(self._products[:, sorted(columns)].sum(axis=1))
 
     def noise(self, columns: frozenset[int]) -> float:
-        """Predicted noise over signal of a set of errors together."""
-        return float(np.square(self.row(columns)).mean())
+        """Predicted noise over signal of a set of errors together.
+
+        A few dozen directions tell how errors add up only roughly, and a search would pick what cancels in them by chance; so
+        half of the estimate treats the errors as independent.
+        """
+        together = float(np.square(self.row(columns)).mean())
+        return (together + float(self._powers[sorted(columns)].sum())) / 2
 
 
 def _next(graph: Graph, node: Node) -> tuple[Node, ...]:
@@ -192,7 +221,11 @@ def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> lis
     state = board.state
     moves = [*_around_tensors(state), *_single_nodes(state)]
     if dynamic:
-        moves += [Move("dynamic", (n.name,), about=n.name) for n in state.graph.nodes if may_be_dynamic(n, state.graph, state.plan, state.target)]
+        moves += [
+            Move("dynamic", (n.name,), about=n.name)
+            for n in state.graph.nodes
+            if may_be_dynamic(n, state.graph, state.plan, state.target)
+        ]
     moves += [Move("range", (s.name,), s.method, s.name) for s in board.found.sources if s.kind == "range"]
     return [m for m in dict.fromkeys(moves) if m.kind == "range" or known.issuperset(m.names)]
 
@@ -211,16 +244,18 @@ def _around_tensors(state: State) -> Iterator[Move]:
 
 def _single_nodes(state: State) -> Iterator[Move]:
     for name in dict.fromkeys(name for name, _ in state.plan.weights):
-        if state.nodes[name].kind in (Kind.INTEGER, Kind.DYNAMIC):
+        if state.nodes[name].kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP):
             yield Move("float", (name,), about=name)
 
 
-def ladder(board: Board, moves: Sequence[Move], most: int, floor_share: float = 0.002, worth_db: float = 0.05) -> list[Move]:
+def ladder(
+    board: Board, moves: Sequence[Move], most: int, floor_share: float = 0.01, worth_db: float = 0.05
+) -> list[Move]:
     """Moves one after the other, each the one that gains most for its predicted time given those before it.
 
     Args:
         floor_share: share of the model's time that any move counts as costing at least, so that free ones do not gain without end.
-        worth_db: gain below which the search ends.
+        worth_db: gain below which a move is not worth it.
     """
     state, columns = board.state, board.active(board.state)
     total = state.plan.prediction.ns or 1e6
@@ -228,14 +263,27 @@ def ladder(board: Board, moves: Sequence[Move], most: int, floor_share: float = 
     while len(steps) < most and columns:
         before = board.noise(columns)
         found = [(move, *board.after(state, columns, move)) for move in moves if _fits(state, move)]
-        priced = [(before - board.noise(cols), new.around(_nodes(m)) - state.around(_nodes(m)), m, new, cols) for m, new, cols in found]
-        best = max(priced, key=lambda p: p[0] / max(p[1], floor_share * total), default=None)
-        if best is None or decibels(before - best[0]) - decibels(before) < worth_db:
+        priced = [
+            (before - board.noise(cols), new.around(_nodes(m)) - state.around(_nodes(m)), m, new, cols)
+            for m, new, cols in found
+        ]
+        worth = [p for p in priced if decibels(before - p[0]) - decibels(before) >= worth_db]
+        best = max(worth, key=lambda p: p[0] / (max(p[1] / total, floor_share) + _grown(state, p[2])), default=None)
+        if best is None:
             break
+        grown = best[2].kind == "float" and state.bytes_of(best[2].names)
+        steps.append(
+            replace(
+                best[2], ns=best[1], bytes=int(grown), before_db=decibels(before), after_db=decibels(before - best[0])
+            )
+        )
         state, columns = best[3], best[4]
-        gone = tuple(n for n in best[2].names if n in state.graph.by_name)
-        steps.append(replace(best[2], ns=best[1], bytes=state.bytes_of(gone) if best[2].kind == "float" else 0, before_db=decibels(before), after_db=decibels(board.noise(columns))))
     return steps
+
+
+def _grown(state: State, move: Move) -> float:
+    """Growth of the file as a price: all weights in float count as half of the time."""
+    return 0.5 * state.bytes_of(move.names) / max(state.plan.prediction.float_bytes, 1) if move.kind == "float" else 0.0
 
 
 def _nodes(move: Move) -> tuple[str, ...]:

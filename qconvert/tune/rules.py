@@ -79,7 +79,12 @@ def _side(tape: Tape, node: Node, g: str, index: int) -> str:
 def _extreme(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
     """Min, Max: the gradient goes to the input that was chosen."""
     g = str(gradients[0])
-    return {i: tape.narrowed(_masked(tape, tape.op("Equal", node.input(i), node.output), g), tape.shapes[node.output], node.input(i)) for i in sorted(needed)}
+    return {
+        i: tape.narrowed(
+            _masked(tape, tape.op("Equal", node.input(i), node.output), g), tape.shapes[node.output], node.input(i)
+        )
+        for i in sorted(needed)
+    }
 
 
 def _sum(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
@@ -115,7 +120,9 @@ def _tanh_slope(tape: Tape, node: Node, g: str) -> str:
 
 
 def _hard_sigmoid(tape: Tape, node: Node, g: str) -> str:
-    inside = tape.op("And", tape.op("Greater", node.output, tape.number(0.0)), tape.op("Less", node.output, tape.number(1.0)))
+    inside = tape.op(
+        "And", tape.op("Greater", node.output, tape.number(0.0)), tape.op("Less", node.output, tape.number(1.0))
+    )
     return _masked(tape, inside, tape.op("Mul", g, tape.number(float(node.attr("alpha", 0.2)))))
 
 
@@ -135,8 +142,14 @@ def _erf_slope(tape: Tape, node: Node, g: str) -> str:
 def _gelu_slope(tape: Tape, node: Node, g: str) -> str:
     """Phi(x) + x phi(x); the form by tanh differs by less than anything that matters here."""
     x = node.input(0)
-    phi = tape.op("Mul", tape.op("Exp", tape.op("Mul", tape.op("Mul", x, x), tape.number(-0.5))), tape.number(1 / sqrt(2 * pi)))
-    cumulative = tape.op("Mul", tape.op("Add", tape.op("Erf", tape.op("Mul", x, tape.number(1 / sqrt(2)))), tape.number(1.0)), tape.number(0.5))
+    phi = tape.op(
+        "Mul", tape.op("Exp", tape.op("Mul", tape.op("Mul", x, x), tape.number(-0.5))), tape.number(1 / sqrt(2 * pi))
+    )
+    cumulative = tape.op(
+        "Mul",
+        tape.op("Add", tape.op("Erf", tape.op("Mul", x, tape.number(1 / sqrt(2)))), tape.number(1.0)),
+        tape.number(0.5),
+    )
     return tape.op("Add", cumulative, tape.op("Mul", x, phi))
 
 
@@ -178,7 +191,9 @@ RULES: dict[str, AdjointRule] = {
     "Exp": _times(lambda tape, node, g: node.output),
     "Log": _unary(lambda tape, node, g: tape.op("Div", g, node.input(0))),
     "Sqrt": _unary(lambda tape, node, g: tape.op("Div", tape.op("Mul", g, tape.number(0.5)), node.output)),
-    "Reciprocal": _unary(lambda tape, node, g: tape.op("Neg", tape.op("Mul", g, tape.op("Mul", node.output, node.output)))),
+    "Reciprocal": _unary(
+        lambda tape, node, g: tape.op("Neg", tape.op("Mul", g, tape.op("Mul", node.output, node.output)))
+    ),
     "Neg": _unary(lambda tape, node, g: tape.op("Neg", g)),
     "Abs": _times(lambda tape, node, g: tape.op("Sign", node.input(0))),
     "Sin": _times(lambda tape, node, g: tape.op("Cos", node.input(0))),
@@ -199,7 +214,9 @@ RULES: dict[str, AdjointRule] = {
     "Split": split,
     "Slice": moved,
     "Gather": moved,
-    "Expand": lambda tape, node, gradients, needed: {0: tape.narrowed(str(gradients[0]), tape.shapes[node.output], node.input(0))},
+    "Expand": lambda tape, node, gradients, needed: {
+        0: tape.narrowed(str(gradients[0]), tape.shapes[node.output], node.input(0))
+    },
     "Tile": moved,
     "Pad": moved,
     "DepthToSpace": moved,

@@ -26,7 +26,7 @@ def conv(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Foun
     if all(s == 1 for s in strides) and all(pads[i] <= reach[i % spatial] for i in range(2 * spatial)):
         cout, cin = weights.shape[0] // group, weights.shape[1]
         turned = weights.reshape(group, cout, cin, *weights.shape[2:]).swapaxes(1, 2)
-        turned = turned.reshape(group * cin, cout, *weights.shape[2:])[(..., *[slice(None, None, -1)] * spatial)]
+        turned = np.flip(turned.reshape(group * cin, cout, *weights.shape[2:]), tuple(range(2, 2 + spatial)))
         inner = tuple(reach[i % spatial] - pads[i] for i in range(2 * spatial))
         return {0: tape.op("Conv", str(gradients[0]), tape.const(turned), group=group, pads=inner, dilations=dilations)}
     x, y = tape.shapes[node.input(0)], tape.shapes[node.output]
@@ -49,7 +49,9 @@ def conv_transpose(tape: Tape, node: Node, gradients: Gradients, needed: set[int
 def _cropped(tape: Tape, value: str, shape: tuple[int, ...]) -> str:
     """The first positions of each axis, as output padding may add some behind."""
     axes = range(2, len(shape))
-    return tape.op("Slice", value, tape.ints(*(0 for _ in axes)), tape.ints(*(shape[i] for i in axes)), tape.ints(*axes))
+    return tape.op(
+        "Slice", value, tape.ints(*(0 for _ in axes)), tape.ints(*(shape[i] for i in axes)), tape.ints(*axes)
+    )
 
 
 def gemm(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
@@ -59,9 +61,17 @@ def gemm(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Foun
     a, b = node.input(0), node.input(1)
     found = {}
     if 0 in needed:
-        found[0] = tape.op("Gemm", b, g, transA=right, transB=1, alpha=alpha) if left else tape.op("Gemm", g, b, transB=1 - right, alpha=alpha)
+        found[0] = (
+            tape.op("Gemm", b, g, transA=right, transB=1, alpha=alpha)
+            if left
+            else tape.op("Gemm", g, b, transB=1 - right, alpha=alpha)
+        )
     if 1 in needed:
-        found[1] = tape.op("Gemm", g, a, transA=1, transB=left, alpha=alpha) if right else tape.op("Gemm", a, g, transA=1 - left, alpha=alpha)
+        found[1] = (
+            tape.op("Gemm", g, a, transA=1, transB=left, alpha=alpha)
+            if right
+            else tape.op("Gemm", a, g, transA=1 - left, alpha=alpha)
+        )
     if 2 in needed:
         found[2] = tape.narrowed(tape.op("Mul", g, tape.number(beta)), tape.shapes[node.output], node.input(2))
     return found

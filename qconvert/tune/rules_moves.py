@@ -33,12 +33,18 @@ def concat(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Fo
     axis = int(node.attr("axis", 0)) % len(tape.shapes[node.output])
     ends = np.cumsum([tape.shapes[name][axis] for name in node.inputs]).tolist()
     starts = [0, *ends[:-1]]
-    return {i: tape.op("Slice", str(gradients[0]), tape.ints(starts[i]), tape.ints(ends[i]), tape.ints(axis)) for i in sorted(needed)}
+    return {
+        i: tape.op("Slice", str(gradients[0]), tape.ints(starts[i]), tape.ints(ends[i]), tape.ints(axis))
+        for i in sorted(needed)
+    }
 
 
 def split(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
     """The parts side by side again; those that matter to nobody are zero."""
-    parts = [g if g is not None else tape.const(np.zeros(tape.shapes[out], dtype=np.float32)) for g, out in zip(gradients, node.outputs, strict=True)]
+    parts = [
+        g if g is not None else tape.const(np.zeros(tape.shapes[out], dtype=np.float32))
+        for g, out in zip(gradients, node.outputs, strict=True)
+    ]
     return {0: tape.op("Concat", *parts, axis=int(node.attr("axis", 0)))}
 
 
@@ -99,8 +105,13 @@ def pool_average(tape: Tape, node: Node, gradients: Gradients, needed: set[int])
     kernel = tuple(node.attr("kernel_shape"))
     spatial = len(kernel)
     strides, pads = node.attr("strides", (1,) * spatial), node.attr("pads", (0,) * (2 * spatial))
-    extra = tuple(x[i + 2] - ((y[i + 2] - 1) * strides[i] + kernel[i] - pads[i] - pads[i + spatial]) for i in range(spatial))
-    if any(e < 0 or e >= s for e, s in zip(extra, strides, strict=True)) or node.attr("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
+    extra = tuple(
+        x[i + 2] - ((y[i + 2] - 1) * strides[i] + kernel[i] - pads[i] - pads[i + spatial]) for i in range(spatial)
+    )
+    if any(e < 0 or e >= s for e, s in zip(extra, strides, strict=True)) or node.attr("auto_pad", b"NOTSET") not in (
+        b"NOTSET",
+        "NOTSET",
+    ):
         return None
     ones = tape.const(np.full((x[1], 1, *kernel), 1.0 / prod(kernel), dtype=np.float32))
     attributes = {"strides": strides, "pads": pads, "group": x[1], "output_padding": extra}
@@ -119,7 +130,9 @@ def reduced(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> F
     given = tape.constant(node.input(1)) if node.input(1) else node.attr("axes")
     if given is None and node.input(1):
         return None
-    axes = tuple(range(len(shape))) if given is None else tuple(int(a) % len(shape) for a in np.asarray(given).reshape(-1))
+    axes = (
+        tuple(range(len(shape))) if given is None else tuple(int(a) % len(shape) for a in np.asarray(given).reshape(-1))
+    )
     return {0: _widened(tape, node, str(gradients[0]), axes)}
 
 

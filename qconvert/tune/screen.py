@@ -48,7 +48,6 @@ class Screening:
     uncertain: frozenset[tuple[str, str, str]]
     samples: int
 
-
     def joined(self, other: Screening) -> Screening:
         """Both side by side; they must come from the same samples and directions."""
         return replace(
@@ -94,7 +93,9 @@ class _Bench:
 
     def __init__(self, graph: Graph, found: Sequence[Source], threads: int) -> None:
         self._graph, self._sources = graph, tuple(found)
-        self._options = Options(optimize=False, threads=threads)  # the graphs have thousands of nodes, which optimizing would take minutes for
+        self._options = Options(
+            optimize=False, threads=threads
+        )  # the graphs have thousands of nodes, which optimizing would take minutes for
         self._made: dict[tuple[tuple[str, tuple[int, ...]], ...], tuple[_Errors, Session, _Products, Session]] = {}
         self._rows: list[Array] = []
         self._sums: list[list[list[Array]]] = []
@@ -111,9 +112,14 @@ class _Bench:
         self._add_errors(errors, first.run(feed))
         for n in range(each):
             rng = np.random.default_rng([number, n])
-            signs = {seed: rng.choice(np.array([-1, 1], dtype=np.float32), products.tape.shapes[probe]) for probe, seed in products.seeds.items()}
+            signs = {
+                seed: rng.choice(np.array([-1, 1], dtype=np.float32), products.tape.shapes[probe])
+                for probe, seed in products.seeds.items()
+            }
             got = second.run({**feed, **signs})
-            self._rows.append(np.stack([got[products.dots[probe]].reshape(-1) for probe in products.seeds]).astype(np.float64))
+            self._rows.append(
+                np.stack([got[products.dots[probe]].reshape(-1) for probe in products.seeds]).astype(np.float64)
+            )
             self._sums.append([_parts(got[products.sums[probe]], products.channels) for probe in products.seeds])
 
     def _add_errors(self, made: _Errors, got: Mapping[str, Array]) -> None:
@@ -140,7 +146,9 @@ class _Bench:
         weights = np.sqrt(len(self._powers) / np.maximum(signal, 1e-30) / max(len(signal), 1))
         rows = np.stack(self._rows)  # [draws, outputs, sources]
         means = [np.mean([m[i] for m in self._means], axis=0) for i in range(len(self._sources))]
-        shift = np.array([[[float(s @ m) for s, m in zip(per, means, strict=True)] for per in sums] for sums in self._sums])
+        shift = np.array(
+            [[[float(s @ m) for s, m in zip(per, means, strict=True)] for per in sums] for sums in self._sums]
+        )
         power = np.sum(self._powers, axis=0)
         return Screening(
             self._sources,
@@ -174,7 +182,9 @@ class _Errors:
         self.channels = _channels(tape, found)
         self.signals = tape.op("Concat", *(tape.dot(probe, probe) for probe in graph.outputs), axis=0)
         self.powers = tape.op("Concat", *(tape.dot(x, x) for x in pairs), axis=0)
-        self.means = tape.op("Concat", *(_mean(tape, source, error) for source, error in zip(found, errors, strict=True)), axis=0)
+        self.means = tape.op(
+            "Concat", *(_mean(tape, source, error) for source, error in zip(found, errors, strict=True)), axis=0
+        )
         self.peaks = {s.name: _peak(tape, s) for s in found if s.kind == "tensor"}
         self.graph = tape.finished({}, (self.signals, self.powers, self.means, *self.peaks.values()))
 

@@ -32,7 +32,7 @@ class Goals:
 
     def limits(self, found: Outcome) -> tuple[str, ...]:
         """The goals that an outcome misses, in words."""
-        missed = []
+        missed = [found.refused] if found.refused else []
         if self.drop is not None and (found.drop is None or found.drop > self.drop + _CLOSE):
             missed.append(f"drop of {self.metric}: {_shown(found.drop)}, wanted at most {self.drop:.4g}")
         if self.sqnr is not None and not found.sqnr_db >= self.sqnr:
@@ -92,6 +92,7 @@ class Search:
         self._over, self._say, self._variants = over, say, variants
         self.trials: list[Trial] = []
         self.recipes: list[Recipe] = []
+        self.ended = ""
 
     def run(self) -> int:
         """Search, and return the index of the best trial."""
@@ -108,8 +109,20 @@ class Search:
         """Of the trials that meet all goals the fastest by prediction, else the one that comes closest."""
         met = [i for i, trial in enumerate(self.trials) if trial.met]
         if met:
-            return min(met, key=lambda i: (_time(self.trials[i].outcome, self._goals), self.trials[i].outcome.bytes, i))
-        return min(range(len(self.trials)), key=lambda i: (not self._goals.accurate(self.trials[i].outcome), *_error(self.trials[i].outcome, self._goals), i))
+            return min(met, key=self._cost)
+        return min(
+            range(len(self.trials)),
+            key=lambda i: (
+                not self._goals.accurate(self.trials[i].outcome),
+                *_error(self.trials[i].outcome, self._goals),
+                i,
+            ),
+        )
+
+    def _cost(self, i: int) -> tuple[float, int, int, int]:
+        """Time, then the number of changes, then size."""
+        trial = self.trials[i]
+        return (_time(trial.outcome, self._goals), len(trial.steps), trial.outcome.bytes, i)
 
     def _try(self, name: str, base: Recipe, steps: tuple[Step, ...]) -> Trial:
         recipe = with_moves(base, [move_of(step) for step in steps])
@@ -137,12 +150,14 @@ class Search:
         size, failed = 1, 0
         for _ in range(ROUNDS):
             if self._over():
-                self._say("the time is up")
+                self._end("the time is up")
                 return
             base = with_moves(self._recipe, [move_of(step) for step in steps])
             found = [s for s in self._propose(base, size + len(tried)) if _key(s) not in tried][:size]
             if not found or failed == _PATIENCE:
-                self._say("no further change gains accuracy" if not found else f"the last {failed} attempts gained nothing")
+                self._end(
+                    "no further change gains accuracy" if not found else f"the last {failed} attempts gained nothing"
+                )
                 return
             tried.update(_key(s) for s in found)
             trial = self._try(_named(found), self._recipe, (*steps, *found))
@@ -154,6 +169,12 @@ class Search:
             else:
                 failed += 1
                 self._say(f"taken back: {_named(found)}")
+
+        self._end(f"{ROUNDS} rounds of changes were made")
+
+    def _end(self, why: str) -> None:
+        self.ended = why
+        self._say(why)
 
     def _trim(self, before: tuple[Step, ...], last: tuple[Step, ...]) -> None:
         """The fewest of the last changes that still meet the goals, by halving."""
@@ -215,11 +236,17 @@ def _time(found: Outcome, goals: Goals) -> float:
 def pareto(trials: Sequence[Trial], goals: Goals) -> tuple[int, ...]:
     """Trials that no other one equals or beats in accuracy, time and size at once."""
     rows = [(*_accuracy(t.outcome, goals), _time(t.outcome, goals), float(t.outcome.bytes)) for t in trials]
-    return tuple(i for i, row in enumerate(rows) if not any(_beats(other, row, j < i) for j, other in enumerate(rows) if j != i))
+    return tuple(
+        i for i, row in enumerate(rows) if not any(_beats(other, row, j < i) for j, other in enumerate(rows) if j != i)
+    )
 
 
 def _accuracy(found: Outcome, goals: Goals) -> tuple[float, ...]:
-    return (-float(found.sqnr_db),) if goals.drop is None or found.drop is None else (float(found.drop), -float(found.sqnr_db))
+    return (
+        (-float(found.sqnr_db),)
+        if goals.drop is None or found.drop is None
+        else (float(found.drop), -float(found.sqnr_db))
+    )
 
 
 def _beats(a: tuple[float, ...], b: tuple[float, ...], earlier: bool) -> bool:

@@ -57,9 +57,14 @@ def _tensors(draft: Draft) -> Iterator[Source]:
             yield Source("tensor", name, "", seen_by(draft.reference, draft.plan, name), draft.activations[name])
 
 
-def alternatives(draft: Draft, tensors: Iterable[str], settings: Calibration, methods: Iterable[str]) -> tuple[Source, ...]:
+def alternatives(
+    draft: Draft, tensors: Iterable[str], settings: Calibration, methods: Iterable[str]
+) -> tuple[Source, ...]:
     """Some tensors under other range methods, where those give other parameters."""
-    others = {method: activation_params(draft.plan, draft.sketches, settings.model_copy(update={"method": method})) for method in methods}
+    others = {
+        method: activation_params(draft.plan, draft.sketches, settings.model_copy(update={"method": method}))
+        for method in methods
+    }
     return tuple(
         Source("range", name, method, seen_by(draft.reference, draft.plan, name), found[name])
         for name in tensors
@@ -102,7 +107,11 @@ def _dynamic(plan: Plan, base: Graph, target: Target) -> Iterator[Source]:
 
 def may_be_dynamic(node: Node, graph: Graph, plan: Plan, target: Target) -> bool:
     """Whether an integer node has a kernel that measures its range at run time."""
-    if plan.nodes[node.name].kind is not Kind.INTEGER or node.op not in target.dynamic or node.input(1) not in graph.weights:
+    if (
+        plan.nodes[node.name].kind is not Kind.INTEGER
+        or node.op not in target.dynamic
+        or node.input(1) not in graph.weights
+    ):
         return False
     return len(graph.weight_shape(node.input(1))) == 2 and not node.attr("transA", 0)
 

@@ -181,7 +181,9 @@ def _dtype(view: QuantizedView, op: Weighted) -> str | None:
 def _conv_kernel_exists(view: QuantizedView, op: Weighted, cout: int, cin: int, *kernel: int) -> bool:
     if op.node.attr("group", 1) > 1:
         return cout % 8 == 0 and all(k >= 3 for k in kernel)
-    first = behind_pair(view, op.node.input(0)) in view.graph.inputs
+    source = behind_pair(view, op.node.input(0))
+    cast = view.graph.producer.get(source)
+    first = (cast.input(0) if cast is not None and cast.op == "Cast" else source) in view.graph.inputs
     return (cin % 8 == 0 or cout % 8 == 0) and (first or max(cin, cout) >= 16) and len(set(kernel)) == 1
 
 

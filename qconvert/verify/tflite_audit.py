@@ -30,9 +30,25 @@ _FIXED = {
     ("LOGISTIC", "int16"): (1 / 32768, 0),
     ("TANH", "int16"): (1 / 32768, 0),
 }
-_WEIGHTED = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2), "TRANSPOSE_CONV": (2, 1, 3)}
+_WEIGHTED = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
 _CHANNEL_AXIS = {"DEPTHWISE_CONV_2D": 3}
-_CONSTANT_INPUTS = {"TRANSPOSE": 1, "PAD": 1, "PADV2": 1, "MIRROR_PAD": 1, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1, "MEAN": 1, "SUM": 1, "REDUCE_MAX": 1, "REDUCE_MIN": 1}
+_CONSTANT_INPUTS = {
+    "TRANSPOSE": 1,
+    "PAD": 1,
+    "PADV2": 1,
+    "MIRROR_PAD": 1,
+    "RESIZE_BILINEAR": 1,
+    "RESIZE_NEAREST_NEIGHBOR": 1,
+    "MEAN": 1,
+    "SUM": 1,
+    "REDUCE_MAX": 1,
+    "REDUCE_MIN": 1,
+}
 _ENDS = {"QUANTIZE", "DEQUANTIZE"}
 _BIAS_TOLERANCE = 1e-5  # float32 products
 
@@ -49,14 +65,25 @@ def audit(data: bytes) -> tuple[Diagnostic, ...]:
 
 def _alignment(file: ReadFile) -> Findings:
     for number in file.misaligned:
-        yield Diagnostic("C310", "the data does not start at a multiple of 16 bytes, as kernels expect that read it in place", f"buffer {number}", "write the file with aligned buffers", Severity.WARNING)
+        yield Diagnostic(
+            "C310",
+            "the data does not start at a multiple of 16 bytes, as kernels expect that read it in place",
+            f"buffer {number}",
+            "write the file with aligned buffers",
+            Severity.WARNING,
+        )
 
 
 def _float_tensors(file: ReadFile) -> Findings:
     ends = {id(t) for op in file.ops if op.name in _ENDS for t in (*op.inputs, *op.outputs)}
     for tensor in file.tensors:
         if tensor.dtype in ("float32", "float16", "float64") and id(tensor) not in ends:
-            yield Diagnostic("C302", f"it is {tensor.dtype}, so the operators around it do not run in integers", str(tensor), "quantize the model in full")
+            yield Diagnostic(
+                "C302",
+                f"it is {tensor.dtype}, so the operators around it do not run in integers",
+                str(tensor),
+                "quantize the model in full",
+            )
 
 
 def _scales(file: ReadFile) -> Findings:
@@ -72,7 +99,9 @@ def _scales(file: ReadFile) -> Findings:
 def _zero_points(tensor: ReadTensor) -> Findings:
     low, high = {"int8": (-128, 127), "uint8": (0, 255)}.get(tensor.dtype, (0, 0))
     if tensor.zero_point.min() < low or tensor.zero_point.max() > high:
-        yield Diagnostic("C304", f"the zero point is {tensor.zero_point.min()}, {tensor.dtype} allows {low} to {high}", str(tensor))
+        yield Diagnostic(
+            "C304", f"the zero point is {tensor.zero_point.min()}, {tensor.dtype} allows {low} to {high}", str(tensor)
+        )
 
 
 def _weights(file: ReadFile) -> Findings:
@@ -85,10 +114,18 @@ def _weights(file: ReadFile) -> Findings:
         if weight.zero_point.any():
             yield Diagnostic("C304", "a weight's zero point is not 0", f"{op}, {weight}")
         if weight.dtype == "int8" and weight.data.size and weight.data.min() == -128:
-            yield Diagnostic("C311", "a weight has the code -128, outside the symmetric range of the specification", f"{op}, {weight}")
+            yield Diagnostic(
+                "C311",
+                "a weight has the code -128, outside the symmetric range of the specification",
+                f"{op}, {weight}",
+            )
         axis = _CHANNEL_AXIS.get(op.name, 0)
         if weight.scale.size > 1 and (weight.axis != axis or weight.scale.size != weight.shape[axis]):
-            yield Diagnostic("C306", f"{weight.scale.size} scales along axis {weight.axis}, wanted are {weight.shape[axis]} along axis {axis}", f"{op}, {weight}")
+            yield Diagnostic(
+                "C306",
+                f"{weight.scale.size} scales along axis {weight.axis}, wanted are {weight.shape[axis]} along axis {axis}",
+                f"{op}, {weight}",
+            )
 
 
 def _parts(op: ReadOp) -> tuple[ReadTensor | None, ReadTensor | None, ReadTensor | None]:
@@ -107,10 +144,19 @@ def _biases(file: ReadFile) -> Findings:
         if bias.zero_point.any():
             yield Diagnostic("C305", "the bias has a zero point other than 0", f"{op}, {bias}")
         if bias.axis != 0 and bias.scale.size > 1:
-            yield Diagnostic("C306", f"the bias names axis {bias.axis}, it has only axis 0; LiteRT refuses that", f"{op}, {bias}")
+            yield Diagnostic(
+                "C306", f"the bias names axis {bias.axis}, it has only axis 0; LiteRT refuses that", f"{op}, {bias}"
+            )
         product = data.scale[0] * weight.scale
-        if bias.scale.size and (bias.scale.size != product.size or not np.allclose(bias.scale, product, rtol=_BIAS_TOLERANCE, atol=0)):
-            yield Diagnostic("C305", f"the bias scale is {bias.scale.flat[0]:g}, input scale times weight scale is {product.flat[0]:g}", f"{op}, {bias}", "the kernels ignore the bias scale, so its codes must be in that product")
+        if bias.scale.size and (
+            bias.scale.size != product.size or not np.allclose(bias.scale, product, rtol=_BIAS_TOLERANCE, atol=0)
+        ):
+            yield Diagnostic(
+                "C305",
+                f"the bias scale is {bias.scale.flat[0]:g}, input scale times weight scale is {product.flat[0]:g}",
+                f"{op}, {bias}",
+                "the kernels ignore the bias scale, so its codes must be in that product",
+            )
 
 
 def _same_scales(file: ReadFile) -> Findings:
@@ -119,7 +165,12 @@ def _same_scales(file: ReadFile) -> Findings:
             continue
         carried = [t for t in (*op.inputs, *op.outputs) if t is not None and t.dtype in ("int8", "int16")]
         if any(not _equal(carried[0], t) for t in carried[1:]):
-            yield Diagnostic("C307", "its inputs and outputs differ in scale or zero point, but the kernel only moves codes", str(op), "put QUANTIZE in front")
+            yield Diagnostic(
+                "C307",
+                "its inputs and outputs differ in scale or zero point, but the kernel only moves codes",
+                str(op),
+                "put QUANTIZE in front",
+            )
 
 
 def _equal(a: ReadTensor, b: ReadTensor) -> bool:
@@ -133,13 +184,22 @@ def _fixed(file: ReadFile) -> Findings:
             continue
         got = (float(op.outputs[0].scale[0]), int(op.outputs[0].zero_point[0]))
         if not np.isclose(got[0], wanted[0], rtol=1e-6) or got[1] != wanted[1]:
-            yield Diagnostic("C308", f"the output has scale {got[0]:g} and zero point {got[1]}, the kernel computes {wanted[0]:g} and {wanted[1]}", str(op))
+            yield Diagnostic(
+                "C308",
+                f"the output has scale {got[0]:g} and zero point {got[1]}, the kernel computes {wanted[0]:g} and {wanted[1]}",
+                str(op),
+            )
 
 
 def _kernels(file: ReadFile) -> Findings:
     for op in file.ops:
         if op.name.startswith("operator"):
-            yield Diagnostic("C309", "this operator is none of those known to run in TFLM in integers", str(op), "replace it, or cut the model before it")
+            yield Diagnostic(
+                "C309",
+                "this operator is none of those known to run in TFLM in integers",
+                str(op),
+                "replace it, or cut the model before it",
+            )
         if op.name == "CONCATENATION" and len(op.inputs) > 10:
             yield Diagnostic("C312", f"{len(op.inputs)} inputs, TFLM takes 10", str(op), "join them in stages")
         if op.name == "TRANSPOSE" and len(op.outputs[0].shape) > 5:
@@ -150,4 +210,13 @@ def _kernels(file: ReadFile) -> Findings:
             yield Diagnostic("C312", f"input {index} is computed, TFLM needs a constant", str(op))
 
 
-_CHECKS: tuple[Callable[[ReadFile], Findings], ...] = (_alignment, _float_tensors, _scales, _weights, _biases, _same_scales, _fixed, _kernels)
+_CHECKS: tuple[Callable[[ReadFile], Findings], ...] = (
+    _alignment,
+    _float_tensors,
+    _scales,
+    _weights,
+    _biases,
+    _same_scales,
+    _fixed,
+    _kernels,
+)

@@ -18,8 +18,20 @@ _STEP = 1024
 # Instructions a multiply-accumulate with CMSIS-NN at -O3, from emulated runs (QEMU, instruction counts, no cycles): resnet8 for
 # convolutions, the anomaly detector for products, visual wake words and keyword spotting for depthwise ones.
 _PER_MAC: dict[str, dict[str, float]] = {
-    "Cortex-M4": {"CONV_2D": 2.4, "TRANSPOSE_CONV": 2.4, "DEPTHWISE_CONV_2D": 9.0, "FULLY_CONNECTED": 2.3, "BATCH_MATMUL": 2.3},
-    "Cortex-M55": {"CONV_2D": 0.39, "TRANSPOSE_CONV": 0.39, "DEPTHWISE_CONV_2D": 4.0, "FULLY_CONNECTED": 1.1, "BATCH_MATMUL": 1.1},
+    "Cortex-M4": {
+        "CONV_2D": 2.4,
+        "TRANSPOSE_CONV": 2.4,
+        "DEPTHWISE_CONV_2D": 9.0,
+        "FULLY_CONNECTED": 2.3,
+        "BATCH_MATMUL": 2.3,
+    },
+    "Cortex-M55": {
+        "CONV_2D": 0.39,
+        "TRANSPOSE_CONV": 0.39,
+        "DEPTHWISE_CONV_2D": 4.0,
+        "FULLY_CONNECTED": 1.1,
+        "BATCH_MATMUL": 1.1,
+    },
 }
 _BASIS = "estimated from emulated instructions a multiply-accumulate, CMSIS-NN -O3; other operators not counted"
 
@@ -39,7 +51,10 @@ def device(artefact: Artefact, used: Allocation | None) -> Device:
         measured=used is not None,
         operators=tuple(Operator(name=name, count=count, macs=macs[name]) for name, count in sorted(counts.items())),
         macs=sum(macs.values()),
-        cores=tuple(Core(name=core, instructions=sum(macs[op] * per for op, per in rows.items()), basis=_BASIS) for core, rows in _PER_MAC.items()),
+        cores=tuple(
+            Core(name=core, instructions=sum(macs[op] * per for op, per in rows.items()), basis=_BASIS)
+            for core, rows in _PER_MAC.items()
+        ),
         layouts=tuple(f"{title}: {layout_text(b)}" for title, b in ends),
     )
 

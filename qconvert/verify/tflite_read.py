@@ -112,7 +112,9 @@ def _field(table: Table, slot: Slot, offset: int) -> Any:
         return np.frombuffer(table.Bytes, slot.kind, table.VectorLen(offset), table.Vector(offset))
     if slot.vector:
         start = table.Vector(offset)
-        return [_table(Table(table.Bytes, table.Indirect(start + 4 * i)), slot.kind) for i in range(table.VectorLen(offset))]
+        return [
+            _table(Table(table.Bytes, table.Indirect(start + 4 * i)), slot.kind) for i in range(table.VectorLen(offset))
+        ]
     return _table(Table(table.Bytes, table.Indirect(table.Pos + offset)), slot.kind)
 
 
@@ -130,7 +132,10 @@ def _chosen(numbers: Sequence[int], tensors: tuple[ReadTensor, ...]) -> tuple[Re
 
 
 def _tensor(number: int, row: dict[str, Any], buffers: list[Any]) -> ReadTensor:
-    dtype, params = _TYPES.get(int(row["type"]), f"type {row['type']}"), row["quantization"] or {"scale": [], "zero_point": [], "axis": 0}
+    dtype, params = (
+        _TYPES.get(int(row["type"]), f"type {row['type']}"),
+        row["quantization"] or {"scale": [], "zero_point": [], "axis": 0},
+    )
     stored = buffers[int(row["buffer"])]
     shape = tuple(int(d) for d in row["shape"])
     return ReadTensor(

@@ -17,7 +17,14 @@ from ..runtime.tflite import ARENA, Interpreter
 class TfliteSession:
     """A .tflite file behind the names, types and axes of its ONNX model."""
 
-    def __init__(self, artefact: Artefact, engine: str = "tflm", arena: int = ARENA, preserve: bool = False, interpreter: Interpreter | None = None) -> None:
+    def __init__(
+        self,
+        artefact: Artefact,
+        engine: str = "tflm",
+        arena: int = ARENA,
+        preserve: bool = False,
+        interpreter: Interpreter | None = None,
+    ) -> None:
         """Load a file; an `interpreter` that is given is used and left open."""
         self.artefact = artefact
         self.outputs = tuple(b.name for b in artefact.outputs)
@@ -36,7 +43,11 @@ class TfliteSession:
             QConvertError: V002 with the failing kernel's message.
         """
         found = self.codes(feed)
-        return {b.name: decoded(b, codes) for b, codes in zip(self.artefact.outputs, found, strict=True) if outputs is None or b.name in outputs}
+        return {
+            b.name: decoded(b, codes)
+            for b, codes in zip(self.artefact.outputs, found, strict=True)
+            if outputs is None or b.name in outputs
+        }
 
     def codes(self, feed: Feed) -> list[Array]:
         """The outputs as the file has them."""
@@ -50,7 +61,9 @@ class TfliteSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

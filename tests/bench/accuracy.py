@@ -128,6 +128,9 @@ def _model_cells(case: Case, files: dict[str, Made], found: dict[str, Comparison
             cells[sqnr] = f"{found[who].sqnr_db:.1f}"
             cells[speed] = f"{times.ratio('FP32', who)[1]:.2f}"
     if "qconvert" in files:
+        if case.goal.integer_macs is not None:
+            share = files["qconvert"].integer_macs or 0.0
+            cells["integer MACs q / ort"] += f" ({held(share * 100, case.goal.integer_macs * 100)})"
         cells["goal: SQNR"] = _sqnr_goal(found["qconvert"].sqnr_db, case.goal)
         cells["speed-up"] += (
             f" ({held(times.ratio('FP32', 'qconvert')[1], case.goal.speedup)})" if case.goal.speedup else ""

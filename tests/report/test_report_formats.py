@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from end_to_end_support import strict_json
 from hypothesis import HealthCheck, given, settings
-from report_records import RECORDS, plain_record
+from report_records import RECORDS, plain_record, rich_record
 
 from qconvert.evaluate.model import GateResult, Measurements, Metric, Size
 from qconvert.report import FORMATS, RunRecord, record_schema, to_csv, to_html, to_json, to_junit, to_markdown
@@ -171,3 +171,21 @@ def test_the_schema_refuses_what_is_no_record(validator: Any) -> None:
     for change in ({"schema_version": 2}, {"status": "well"}, {"more": 1}):
         with pytest.raises(jsonschema.ValidationError):
             validator.validate({**document, **change})
+
+
+def test_a_long_graph_stays_below_a_megabyte() -> None:
+    record = rich_record()
+    many = [f"/model/layers.{n // 10}/attention/self/query/MatMul_{n}_output_0" for n in range(3000)]
+    layers = tuple(
+        record.measurements.layers[0].model_copy(update={"tensor": name, "sqnr_db": 40 - n / 200})
+        for n, name in enumerate(many)
+    )
+    nodes = tuple(record.plan.nodes[n % 40].model_copy(update={"name": name}) for n, name in enumerate(many))
+    tensors = tuple(record.plan.tensors[0].model_copy(update={"name": name}) for name in many)
+    long = record.model_copy(
+        update={
+            "plan": record.plan.model_copy(update={"nodes": nodes, "tensors": tensors}),
+            "measurements": record.measurements.model_copy(update={"layers": layers}),
+        }
+    )
+    assert len(to_html(long).encode()) < 1_000_000

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, helper
+from tflite_support import onnx_model, random
 
 from qconvert.graph import Array
-
-from tflite_support import onnx_model, random
 
 
 @dataclass
@@ -38,10 +37,19 @@ class Case:
         count = len(self.shapes) + len(self.weights)
         last = max([count - 1, *self.weights])
         free = iter(range(len(self.shapes)))
-        names = [f"w{i}" if i in self.weights else (f"x{n}" if (n := next(free, None)) is not None else "") for i in range(last + 1)]
+        names = [
+            f"w{i}" if i in self.weights else (f"x{n}" if (n := next(free, None)) is not None else "")
+            for i in range(last + 1)
+        ]
         outputs = [f"y{n}" for n in range(self.outputs)]
         node = helper.make_node(self.op, names, outputs, name="node", **self.attributes)
-        return onnx_model([node], {f"x{n}": s for n, s in enumerate(self.shapes)}, outputs, {f"w{i}": a for i, a in self.weights.items()}, self.opset)
+        return onnx_model(
+            [node],
+            {f"x{n}": s for n, s in enumerate(self.shapes)},
+            outputs,
+            {f"w{i}": a for i, a in self.weights.items()},
+            self.opset,
+        )
 
 
 def ints(*values: int) -> Array:
@@ -76,7 +84,13 @@ def cases() -> Iterator[Case]:
 
     def transposed(name: str, kernel: Sequence[int], bias: bool = True, **attributes: Any) -> Case:
         weights = {1: random(4, 3, *kernel, spread=0.3), **({2: random(3)} if bias else {})}
-        return Case(f"conv transpose {name}", "ConvTranspose", [(1, 4, *((5, 6) if len(kernel) == 2 else (7,)))], attributes, weights)
+        return Case(
+            f"conv transpose {name}",
+            "ConvTranspose",
+            [(1, 4, *((5, 6) if len(kernel) == 2 else (7,)))],
+            attributes,
+            weights,
+        )
 
     yield transposed("stride 2", (2, 2), strides=[2, 2])
     yield transposed("pads", (3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
@@ -126,17 +140,40 @@ def cases() -> Iterator[Case]:
         return Case(f"{op} {name}", op, [size], attributes, gap=gap, least=28)
 
     yield pool("2x2", "MaxPool", (1, 3, 8, 6), kernel_shape=[2, 2], strides=[2, 2])
-    yield Case("MaxPool pad 1 negative", "MaxPool", [(1, 3, 8, 8)], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, offset=-8.0)
+    yield Case(
+        "MaxPool pad 1 negative",
+        "MaxPool",
+        [(1, 3, 8, 8)],
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        offset=-8.0,
+    )
     yield pool("ceil", "MaxPool", (1, 3, 7, 7), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
     yield pool("ceil 3", "MaxPool", (1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     yield pool("line", "MaxPool", (1, 3, 17), kernel_shape=[3], strides=[2])
     yield pool("2x2", "AveragePool", (1, 3, 8, 6), kernel_shape=[2, 2], strides=[2, 2])
-    yield pool("ceil include", "AveragePool", (1, 3, 7, 7), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, count_include_pad=1)
+    yield pool(
+        "ceil include",
+        "AveragePool",
+        (1, 3, 7, 7),
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+        ceil_mode=1,
+        count_include_pad=1,
+    )
     yield pool("pads exclude", "AveragePool", (1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     yield pool("pads include", "AveragePool", (1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
     yield pool("odd pads exclude", "AveragePool", (1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     yield pool("odd pads", "AveragePool", (1, 3, 7, 7), kernel_shape=[3, 2], pads=[2, 0, 0, 1])
-    yield pool("ceil and pads", "AveragePool", (1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1, count_include_pad=1)
+    yield pool(
+        "ceil and pads",
+        "AveragePool",
+        (1, 3, 8, 8),
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        ceil_mode=1,
+        count_include_pad=1,
+    )
     yield pool("line", "AveragePool", (1, 3, 16), kernel_shape=[4], strides=[4])
     yield Case("AveragePool whole", "AveragePool", [(1, 5, 4, 6)], {"kernel_shape": [4, 6]})
     yield Case("GlobalAveragePool", "GlobalAveragePool", [(1, 5, 4, 6)])
@@ -170,11 +207,22 @@ def cases() -> Iterator[Case]:
     none = np.zeros(0, np.float32)
 
     def resize(name: str, scales: Sequence[float], **attributes: Any) -> Case:
-        return Case(f"Resize {name}", "Resize", [(1, 2, 4, 5)], attributes, {1: none, 2: np.array([1, 1, *scales], np.float32)}, gap=1)
+        return Case(
+            f"Resize {name}",
+            "Resize",
+            [(1, 2, 4, 5)],
+            attributes,
+            {1: none, 2: np.array([1, 1, *scales], np.float32)},
+            gap=1,
+        )
 
-    yield resize("nearest asymmetric", (2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    yield resize(
+        "nearest asymmetric", (2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
     yield resize("nearest half pixel", (2, 2), mode="nearest", coordinate_transformation_mode="half_pixel")
-    yield resize("nearest odd", (3, 1), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    yield resize(
+        "nearest odd", (3, 1), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
     yield resize("linear half pixel", (2, 2), mode="linear", coordinate_transformation_mode="half_pixel")
     yield resize("linear asymmetric", (2, 2), mode="linear", coordinate_transformation_mode="asymmetric")
     yield resize("linear corners", (2, 3), mode="linear", coordinate_transformation_mode="align_corners")

@@ -26,7 +26,14 @@ def file(tmp_path: Path) -> File:
         helper.make_node("Gemm", ["f", "v", "u"], ["l"], transB=1),
         helper.make_node("Softmax", ["l"], ["y"]),
     ]
-    weights = {"w": random(4, 3, 3, 3), "b": random(4), "d": random(4, 1, 1, 1), "e": random(4), "v": random(5, 36), "u": random(5)}
+    weights = {
+        "w": random(4, 3, 3, 3),
+        "b": random(4),
+        "d": random(4, 1, 1, 1),
+        "e": random(4),
+        "v": random(5, 36),
+        "u": random(5),
+    }
     model = onnx_model(nodes, {"x": (1, 3, 8, 8)}, ["y"], weights)
     return artefact_of(model, tmp_path, feeds_of(model, 4))[1].file
 
@@ -48,22 +55,51 @@ def scaled(tensor: Tensor, factor: float) -> np.ndarray:  # type: ignore[type-ar
 
 Fault = Callable[[File], File]
 FAULTS: dict[str, tuple[str, Fault]] = {
-    "bias scale ten times off": ("C305", lambda f: put(f, op(f, "CONV_2D").inputs[2], scale=scaled(f.tensors[op(f, "CONV_2D").inputs[2]], 10))),
-    "bias of a product off": ("C305", lambda f: put(f, op(f, "FULLY_CONNECTED").inputs[2], scale=scaled(f.tensors[op(f, "FULLY_CONNECTED").inputs[2]], 1.05))),
+    "bias scale ten times off": (
+        "C305",
+        lambda f: put(f, op(f, "CONV_2D").inputs[2], scale=scaled(f.tensors[op(f, "CONV_2D").inputs[2]], 10)),
+    ),
+    "bias of a product off": (
+        "C305",
+        lambda f: put(
+            f, op(f, "FULLY_CONNECTED").inputs[2], scale=scaled(f.tensors[op(f, "FULLY_CONNECTED").inputs[2]], 1.05)
+        ),
+    ),
     "bias with a zero point": ("C305", lambda f: put(f, op(f, "CONV_2D").inputs[2], zero_point=np.ones(4, np.int64))),
     "bias axis 3": ("C306", lambda f: put(f, op(f, "DEPTHWISE_CONV_2D").inputs[2], axis=3)),
     "depthwise weight axis 0": ("C306", lambda f: put(f, op(f, "DEPTHWISE_CONV_2D").inputs[1], axis=0)),
     "weight zero point": ("C304", lambda f: put(f, op(f, "CONV_2D").inputs[1], zero_point=np.ones(4, np.int64))),
-    "weight code -128": ("C311", lambda f: put(f, op(f, "CONV_2D").inputs[1], data=np.full((4, 3, 3, 3), -128, np.int8))),
-    "rescaling pad": ("C307", lambda f: put(f, op(f, "PAD").outputs[0], scale=scaled(f.tensors[op(f, "PAD").outputs[0]], 2))),
-    "rescaling pool": ("C307", lambda f: put(f, op(f, "MAX_POOL_2D").outputs[0], scale=scaled(f.tensors[op(f, "MAX_POOL_2D").outputs[0]], 2))),
+    "weight code -128": (
+        "C311",
+        lambda f: put(f, op(f, "CONV_2D").inputs[1], data=np.full((4, 3, 3, 3), -128, np.int8)),
+    ),
+    "rescaling pad": (
+        "C307",
+        lambda f: put(f, op(f, "PAD").outputs[0], scale=scaled(f.tensors[op(f, "PAD").outputs[0]], 2)),
+    ),
+    "rescaling pool": (
+        "C307",
+        lambda f: put(f, op(f, "MAX_POOL_2D").outputs[0], scale=scaled(f.tensors[op(f, "MAX_POOL_2D").outputs[0]], 2)),
+    ),
     "softmax scale": ("C308", lambda f: put(f, op(f, "SOFTMAX").outputs[0], scale=np.array([1 / 255], np.float32))),
-    "float tensor": ("C302", lambda f: put(f, op(f, "MAX_POOL_2D").outputs[0], dtype="float32", scale=None, zero_point=None)),
+    "float tensor": (
+        "C302",
+        lambda f: put(f, op(f, "MAX_POOL_2D").outputs[0], dtype="float32", scale=None, zero_point=None),
+    ),
     "no scale": ("C303", lambda f: put(f, op(f, "MAX_POOL_2D").outputs[0], scale=None, zero_point=None)),
     "scale zero": ("C303", lambda f: put(f, f.inputs[0], scale=np.zeros(1, np.float32))),
     "zero point out of range": ("C304", lambda f: put(f, f.inputs[0], zero_point=np.full(1, 200))),
-    "eleven inputs": ("C312", lambda f: replace(f, ops=(*f.ops, Op("CONCATENATION", (f.inputs[0],) * 11, (f.inputs[0],), {"axis": 3})))),
-    "rank 6": ("C312", lambda f: replace(put(f, f.outputs[0], shape=(1,) * 6), ops=(*f.ops, Op("TRANSPOSE", (f.inputs[0], f.inputs[0]), (f.outputs[0],))))),
+    "eleven inputs": (
+        "C312",
+        lambda f: replace(f, ops=(*f.ops, Op("CONCATENATION", (f.inputs[0],) * 11, (f.inputs[0],), {"axis": 3}))),
+    ),
+    "rank 6": (
+        "C312",
+        lambda f: replace(
+            put(f, f.outputs[0], shape=(1,) * 6),
+            ops=(*f.ops, Op("TRANSPOSE", (f.inputs[0], f.inputs[0]), (f.outputs[0],))),
+        ),
+    ),
 }
 
 
@@ -87,7 +123,9 @@ def test_buffers_are_aligned_and_an_unaligned_one_is_found(file: File) -> None:
     assert {d.code for d in audit(shifted)} == {"C310"}
 
 
-@pytest.mark.parametrize("data", [b"", b"not a model at all", b"\x20\0\0\0TFL3" + b"\xff" * 64, b"\x08\0\0\0TFL3\x04\0\0\0"])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a model at all", b"\x20\0\0\0TFL3" + b"\xff" * 64, b"\x08\0\0\0TFL3\x04\0\0\0"]
+)
 def test_damaged_files_are_refused(data: bytes) -> None:
     with pytest.raises(QConvertError) as caught:
         audit(data)
@@ -130,7 +168,14 @@ def test_the_file_reads_back_with_the_runtimes_own_schema(file: File) -> None:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(pack(file), 0))
     graph = model.subgraphs[0]
     assert [list(t.shape) for t in graph.tensors] == [list(t.shape) for t in file.tensors]
-    names = [next(n for n in vars(schema.BuiltinOperator) if vars(schema.BuiltinOperator)[n] == model.operatorCodes[o.opcodeIndex].builtinCode) for o in graph.operators]
+    names = [
+        next(
+            n
+            for n in vars(schema.BuiltinOperator)
+            if vars(schema.BuiltinOperator)[n] == model.operatorCodes[o.opcodeIndex].builtinCode
+        )
+        for o in graph.operators
+    ]
     assert names == [o.name for o in file.ops]
     conv = graph.operators[names.index("CONV_2D")].builtinOptions
     assert (conv.strideH, conv.strideW, conv.padding) == (2, 2, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper
-from tflite_support import Converted, MODELS, PLAIN, artefact_of, convert, feeds_of, interpreters, onnx_model, random
+from tflite_support import MODELS, PLAIN, Converted, artefact_of, convert, feeds_of, interpreters, onnx_model, random
 
 from qconvert.graph import Array
 from qconvert.recipe import Recipe
@@ -39,7 +39,15 @@ def torch_like(size: int) -> ModelProto:
         node("Flatten", ["p2"], "f", axis=1),
         node("Gemm", ["f", "w4", "b4"], "y", transB=1),
     ]
-    weights = {"w1": he(8, 3, 3, 3), "b1": random(8) - 2, "w2": he(12, 8, 3, 3), "b2": random(12), "w3": he(4, 8, 1, 1), "w4": he(10, 16 * ceiled * ceiled), "b4": random(10)}
+    weights = {
+        "w1": he(8, 3, 3, 3),
+        "b1": random(8) - 2,
+        "w2": he(12, 8, 3, 3),
+        "b2": random(12),
+        "w3": he(4, 8, 1, 1),
+        "w4": he(10, 16 * ceiled * ceiled),
+        "b4": random(10),
+    }
     return onnx_model(nodes, {"x": ("N", 3, size, size)}, ["y"], weights)
 
 
@@ -64,10 +72,26 @@ def twin(channels_last: bool) -> ModelProto:
         node("Relu", ["c1"], "r1"),
         node("MaxPool", ["r1"], "p1", kernel_shape=[2, 2], strides=[2, 2]),
     ]
-    flat = [node("Reshape", ["u", "shape"], "f"), node("MatMul", ["f", "w2"], "m"), node("Add", ["m", "b2"], "a"), node("Softmax", ["a"], "y")]
-    weights = {"w1": he(6, 3, 3, 3), "b1": random(6), "w2": he(6 * 16, 5), "b2": random(5), "shape": np.array([-1, 96], np.int64)}
+    flat = [
+        node("Reshape", ["u", "shape"], "f"),
+        node("MatMul", ["f", "w2"], "m"),
+        node("Add", ["m", "b2"], "a"),
+        node("Softmax", ["a"], "y"),
+    ]
+    weights = {
+        "w1": he(6, 3, 3, 3),
+        "b1": random(6),
+        "w2": he(6 * 16, 5),
+        "b2": random(5),
+        "shape": np.array([-1, 96], np.int64),
+    }
     if channels_last:
-        moved = [node("Transpose", ["x"], "t", perm=[0, 3, 1, 2]), *nodes, node("Transpose", ["p1"], "u", perm=[0, 2, 3, 1]), *flat]
+        moved = [
+            node("Transpose", ["x"], "t", perm=[0, 3, 1, 2]),
+            *nodes,
+            node("Transpose", ["p1"], "u", perm=[0, 2, 3, 1]),
+            *flat,
+        ]
         return onnx_model(moved, {"x": (1, 8, 8, 3)}, ["y"], weights)
     rows = weights["w2"].reshape(4, 4, 6, 5).transpose(2, 0, 1, 3).reshape(96, 5)  # the same function of NCHW features
     plain = [n for n in nodes]
@@ -99,7 +123,10 @@ def test_both_exporters_layouts_give_the_same_file(tmp_path: Path) -> None:
 def test_equal_sizes_of_all_axes_confuse_nothing(op: str, axis: int, tmp_path: Path) -> None:
     attributes: dict[str, object] = {"axes": [axis], "keepdims": 0} if op == "ReduceMean" else {"axis": axis}
     inputs, outputs = (["c", "x"] if op == "Concat" else ["c"]), (["y", "z"] if op == "Split" else ["y"])
-    nodes = [node("Conv", ["x", "w"], "c", kernel_shape=[1, 1]), helper.make_node(op, inputs, outputs, name="n_y", **attributes)]
+    nodes = [
+        node("Conv", ["x", "w"], "c", kernel_shape=[1, 1]),
+        helper.make_node(op, inputs, outputs, name="n_y", **attributes),
+    ]
     found = convert(onnx_model(nodes, {"x": (1, 16, 16, 16)}, outputs, {"w": he(16, 16, 1, 1)}), tmp_path)
     assert found.worst_db > (20 if op == "Softmax" else 30)
     assert found.ops.count("TRANSPOSE") == (1 if op == "Softmax" and axis % 4 != 1 else 0)
@@ -135,7 +162,10 @@ def test_degenerate_weights_give_a_sane_file(tmp_path: Path) -> None:
     weight = he(4, 3, 3, 3)
     weight[0] = 0  # dead
     weight[1] *= 1e-6  # next to nothing beside its neighbours
-    nodes = [node("Conv", ["x", "w", "b"], "c", pads=[1, 1, 1, 1], kernel_shape=[3, 3]), node("Mul", ["x", "zero"], "z")]
+    nodes = [
+        node("Conv", ["x", "w", "b"], "c", pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        node("Mul", ["x", "zero"], "z"),
+    ]
     weights = {"w": weight, "b": np.array([0.0, 1e3, 0.1, 0.0], np.float32), "zero": np.zeros(1, np.float32)}
     found = convert(onnx_model(nodes, {"x": (1, 3, 6, 6)}, ["c", "z"], weights), tmp_path)
     file = read_tflite(found.artefact.data)
@@ -206,7 +236,12 @@ def test_float_ends_and_the_models_own_layout(tmp_path: Path) -> None:
 
 @interpreters
 def test_a_small_arena_widens_a_kernel_instead_of_padding(tmp_path: Path) -> None:
-    model = onnx_model([node("Conv", ["x", "w"], "y", pads=[1, 1, 1, 1], strides=[2, 2], kernel_shape=[3, 3])], {"x": (1, 16, 32, 32)}, ["y"], {"w": he(8, 16, 3, 3)})
+    model = onnx_model(
+        [node("Conv", ["x", "w"], "y", pads=[1, 1, 1, 1], strides=[2, 2], kernel_shape=[3, 3])],
+        {"x": (1, 16, 32, 32)},
+        ["y"],
+        {"w": he(8, 16, 3, 3)},
+    )
     feeds = feeds_of(model, 4)
     usual, small = convert(model, tmp_path, feeds), convert(model, tmp_path, feeds, arena=24_000)
     assert usual.ops == ["PAD", "CONV_2D"]
@@ -224,7 +259,12 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
 @interpreters
 def test_per_channel_products_where_memory_allows(tmp_path: Path) -> None:
     weight = he(32, 64) * np.geomspace(0.01, 1, 32, dtype=np.float32)[:, None]
-    model = onnx_model([node("Gemm", ["x", "w"], "h", transB=1), node("Relu", ["h"], "r"), node("Gemm", ["r", "v"], "y", transB=1)], {"x": (1, 64)}, ["y"], {"w": weight, "v": he(4, 32)})
+    model = onnx_model(
+        [node("Gemm", ["x", "w"], "h", transB=1), node("Relu", ["h"], "r"), node("Gemm", ["r", "v"], "y", transB=1)],
+        {"x": (1, 64)},
+        ["y"],
+        {"w": weight, "v": he(4, 32)},
+    )
     feeds = feeds_of(model, 16)
 
     def scales(recipe: Recipe) -> list[int]:

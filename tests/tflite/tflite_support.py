@@ -25,17 +25,30 @@ from qconvert.runtime.tflite import Interpreter, available
 from qconvert.verify.tflite_audit import audit
 from qconvert.verify.tflite_run import TfliteSession, decoded
 
-interpreters = pytest.mark.skipif(not (available("tflm") and available("litert")), reason="the interpreters are not installed: pip install --pre 'qconvert[tflite]'")
+interpreters = pytest.mark.skipif(
+    not (available("tflm") and available("litert")),
+    reason="the interpreters are not installed: pip install --pre 'qconvert[tflite]'",
+)
 MODELS = Path(__file__).parents[3] / "shared" / "models"
 PLAIN = Recipe(target="tflite-micro", calibration={"method": "min-max", "weights": "min-max"})
 
 
-def onnx_model(nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, Sequence[int | str]], outputs: Sequence[str], weights: Mapping[str, Array] | None = None, opset: int = 17) -> onnx.ModelProto:
+def onnx_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Sequence[str],
+    weights: Mapping[str, Array] | None = None,
+    opset: int = 17,
+) -> onnx.ModelProto:
     """A model of standard operators; types of its outputs are inferred."""
     feeds = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape)) for name, shape in inputs.items()]
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs]
     held = [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
-    model = helper.make_model(helper.make_graph(list(nodes), "g", feeds, ends, held), opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    model = helper.make_model(
+        helper.make_graph(list(nodes), "g", feeds, ends, held),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=10,
+    )
     return onnx.shape_inference.infer_shapes(model)
 
 
@@ -45,7 +58,13 @@ def random(*shape: int, seed: int = 0, spread: float = 1.0, offset: float = 0.0)
 
 def feeds_of(model: onnx.ModelProto, count: int = 6, spread: float = 1.0, offset: float = 0.0) -> list[Feed]:
     shapes = {i.name: [d.dim_value or 1 for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
-    return [{name: random(*shape, seed=100 * n + k, spread=spread, offset=offset) for k, (name, shape) in enumerate(shapes.items())} for n in range(count)]
+    return [
+        {
+            name: random(*shape, seed=100 * n + k, spread=spread, offset=offset)
+            for k, (name, shape) in enumerate(shapes.items())
+        }
+        for n in range(count)
+    ]
 
 
 @dataclass
@@ -63,7 +82,11 @@ class Converted:
 
     @property
     def largest_gap(self) -> int:
-        pairs = [(a, b) for x, y in zip(self.codes["tflm"], self.codes["litert"], strict=True) for a, b in zip(x, y, strict=True)]
+        pairs = [
+            (a, b)
+            for x, y in zip(self.codes["tflm"], self.codes["litert"], strict=True)
+            for a, b in zip(x, y, strict=True)
+        ]
         return max(int(np.abs(a.astype(np.int64) - b.astype(np.int64)).max(initial=0)) for a, b in pairs)
 
     @property
@@ -71,14 +94,18 @@ class Converted:
         return min(self.db.values())
 
 
-def artefact_of(model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed], recipe: Recipe = PLAIN, **options: Any) -> tuple[Planned, Artefact]:
+def artefact_of(
+    model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed], recipe: Recipe = PLAIN, **options: Any
+) -> tuple[Planned, Artefact]:
     """Plan, calibrate and emit."""
     path = folder / "model.onnx"
     onnx.save(model, path)
     planned = make_plan(path, recipe, Stages())
     observers = {name: (Sketcher(),) for name in planned.plan.taps}
     collect(planned.graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], observers)
-    activations = activation_params(planned.plan, {name: watching[0].result() for name, watching in observers.items()}, recipe.calibration)
+    activations = activation_params(
+        planned.plan, {name: watching[0].result() for name, watching in observers.items()}, recipe.calibration
+    )
     weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
     return planned, emit_tflite(planned.graph, planned.plan, activations, weights, Options(**options))
 
@@ -89,7 +116,14 @@ def shared(engine: str) -> Interpreter:
     return Interpreter(engine)
 
 
-def convert(model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed] | None = None, recipe: Recipe = PLAIN, evaluate: Sequence[Feed] | None = None, **options: Any) -> Converted:
+def convert(
+    model: onnx.ModelProto,
+    folder: Path,
+    feeds: Sequence[Feed] | None = None,
+    recipe: Recipe = PLAIN,
+    evaluate: Sequence[Feed] | None = None,
+    **options: Any,
+) -> Converted:
     """Convert, audit, and run in both interpreters."""
     feeds = feeds or feeds_of(model)
     planned, artefact = artefact_of(model, folder, feeds, recipe, **options)
@@ -103,6 +137,9 @@ def convert(model: onnx.ModelProto, folder: Path, feeds: Sequence[Feed] | None =
         with TfliteSession(artefact, engine, interpreter=shared(engine)) as session:
             codes[engine] = [session.codes(feed) for feed in evaluate or feeds]
         for feed, outputs in zip(evaluate or feeds, codes[engine], strict=True):
-            compared.add(reference.run(feed), {b.name: decoded(b, array) for b, array in zip(artefact.outputs, outputs, strict=True)})
+            compared.add(
+                reference.run(feed),
+                {b.name: decoded(b, array) for b, array in zip(artefact.outputs, outputs, strict=True)},
+            )
         db[engine] = compared.result("evaluation").sqnr_db
     return Converted(planned, artefact, db, codes)

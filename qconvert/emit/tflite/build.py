@@ -19,7 +19,11 @@ def same_params(a: QuantParams | None, b: QuantParams | None) -> bool:
     """Whether equal codes stand for equal values."""
     if a is None or b is None:
         return a is b
-    return a.format.dtype == b.format.dtype and np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)
+    return (
+        a.format.dtype == b.format.dtype
+        and np.array_equal(a.scale, b.scale)
+        and np.array_equal(a.zero_point, b.zero_point)
+    )
 
 
 TRANSPOSE_RANK = 5  # TFLM's kernel takes no more axes
@@ -31,7 +35,9 @@ class Builder:
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
         self.ops: list[Op] = []
-        self.loose: set[int] = set()  # inputs of the file that no operator has read yet: their shape may still be declared anew
+        self.loose: set[int] = (
+            set()
+        )  # inputs of the file that no operator has read yet: their shape may still be declared anew
         self._constants: dict[tuple[Any, ...], int] = {}
         self._moved: dict[tuple[int, Shape, Order], int] = {}
         self._requantized: dict[tuple[int, float, int, str], int] = {}
@@ -41,15 +47,26 @@ class Builder:
     def tensor(self, name: str, shape: Shape, params: QuantParams | None, dtype: str = "") -> int:
         """A new activation."""
         scale, zero = (None, None) if params is None else (np.asarray(params.scale), np.asarray(params.zero_point))
-        self.tensors.append(Tensor(name, tuple(shape), dtype or (params.format.dtype if params else "float32"), scale, zero))
+        self.tensors.append(
+            Tensor(name, tuple(shape), dtype or (params.format.dtype if params else "float32"), scale, zero)
+        )
         return len(self.tensors) - 1
 
-    def constant(self, data: Array, dtype: str = "", scale: Array | None = None, zero: Array | None = None, axis: int = 0) -> int:
+    def constant(
+        self, data: Array, dtype: str = "", scale: Array | None = None, zero: Array | None = None, axis: int = 0
+    ) -> int:
         """A constant; the same one for the same content."""
         dtype = dtype or str(data.dtype)
         if scale is not None and zero is None:
             zero = np.zeros(scale.shape, np.int64)
-        key = (data.shape, dtype, data.tobytes(), axis, None if scale is None else scale.tobytes(), None if zero is None else zero.tobytes())
+        key = (
+            data.shape,
+            dtype,
+            data.tobytes(),
+            axis,
+            None if scale is None else scale.tobytes(),
+            None if zero is None else zero.tobytes(),
+        )
         if key not in self._constants:
             self.tensors.append(Tensor("", data.shape, dtype, scale, zero, axis, data))
             self._constants[key] = len(self.tensors) - 1
@@ -57,7 +74,9 @@ class Builder:
 
     def quantized(self, values: Array, params: QuantParams) -> int:
         """A constant in one scale."""
-        return self.constant(quantize(values, params), params.format.dtype, np.asarray(params.scale), np.asarray(params.zero_point))
+        return self.constant(
+            quantize(values, params), params.format.dtype, np.asarray(params.scale), np.asarray(params.zero_point)
+        )
 
     def integers(self, values: Any) -> int:
         """An int32 constant such as a list of axes."""
@@ -65,14 +84,32 @@ class Builder:
 
     # --- operators -----------------------------------------------------------------------------------------------------
 
-    def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Mapping[str, Any] | None = None, intermediates: tuple[int, ...] = ()) -> None:
+    def op(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Mapping[str, Any] | None = None,
+        intermediates: tuple[int, ...] = (),
+    ) -> None:
         """Append an operator whose output tensors exist."""
         given = options or {}
         self.loose -= set(inputs)
-        number = version(name, given, [self.tensors[i] if i >= 0 else None for i in inputs], [self.tensors[o] for o in outputs])
+        number = version(
+            name, given, [self.tensors[i] if i >= 0 else None for i in inputs], [self.tensors[o] for o in outputs]
+        )
         self.ops.append(Op(name, tuple(inputs), tuple(outputs), given, number, intermediates))
 
-    def emit(self, name: str, inputs: Sequence[int], shape: Shape, params: QuantParams | None, options: Mapping[str, Any] | None = None, label: str = "", dtype: str = "") -> int:
+    def emit(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        shape: Shape,
+        params: QuantParams | None,
+        options: Mapping[str, Any] | None = None,
+        label: str = "",
+        dtype: str = "",
+    ) -> int:
         """Append an operator with one new output tensor and return that."""
         out = self.tensor(label, shape, params, dtype)
         self.op(name, inputs, (out,), options)
@@ -108,7 +145,14 @@ class Builder:
         key = (tensor, shape, ())
         if key not in self._moved:
             dtype = self.tensors[tensor].dtype
-            self._moved[key] = self.emit("RESHAPE", (tensor, self.integers(shape)), shape, params, {"shape": np.array(shape, np.int32)}, dtype=dtype)
+            self._moved[key] = self.emit(
+                "RESHAPE",
+                (tensor, self.integers(shape)),
+                shape,
+                params,
+                {"shape": np.array(shape, np.int32)},
+                dtype=dtype,
+            )
         return self._moved[key]
 
     def _transposed(self, view: View, order: Order) -> int:
@@ -119,7 +163,9 @@ class Builder:
             shape, moves = merged_axes(view.shape, view.order, order)
         start = self._declared(view.tensor, shape, view.params)
         result = tuple(shape[m] for m in moves)
-        return self.emit("TRANSPOSE", (start, self.integers(moves)), result, view.params, dtype=self.tensors[start].dtype)
+        return self.emit(
+            "TRANSPOSE", (start, self.integers(moves)), result, view.params, dtype=self.tensors[start].dtype
+        )
 
     # --- scales --------------------------------------------------------------------------------------------------------
 

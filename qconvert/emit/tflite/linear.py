@@ -92,7 +92,12 @@ def explicit_pad(site: Site, tensor: int, pads: list[tuple[int, int]], value: in
     assert params is not None
     if value is None or value == int(params.zero_point):
         return build.emit("PAD", (tensor, build.integers(pads)), shape, params)
-    filler = build.constant(np.full((1,), value, params.format.dtype), params.format.dtype, np.asarray(params.scale), np.asarray(params.zero_point))
+    filler = build.constant(
+        np.full((1,), value, params.format.dtype),
+        params.format.dtype,
+        np.asarray(params.scale),
+        np.asarray(params.zero_point),
+    )
     return build.emit("PADV2", (tensor, build.integers(pads), filler), shape, params)
 
 
@@ -147,7 +152,13 @@ def _plane_kernel(codes: Array) -> Array:
 
 def _window_options(pair: tuple[Window, Window], padding: int) -> dict[str, Any]:
     h, w = pair
-    return {"padding": padding, "stride_h": h.stride, "stride_w": w.stride, "dilation_h": h.dilation, "dilation_w": w.dilation}
+    return {
+        "padding": padding,
+        "stride_h": h.stride,
+        "stride_w": w.stride,
+        "dilation_h": h.dilation,
+        "dilation_w": w.dilation,
+    }
 
 
 def filter_tensor(site: Site, codes: Array, axis: int, index: int = 1) -> int:
@@ -184,7 +195,9 @@ def zero_bias(site: Site, channels: int) -> tuple[int, ...]:
 def _int64_codes(row: Array, scale: Array) -> Array:
     """A 16-bit activation leaves a product scale so small that TFLM takes biases of 64 bits, of which it uses 48."""
     limit = 2.0**39
-    return np.asarray(np.clip(np.rint(row.astype(np.float64) / scale.astype(np.float64)), -limit, limit).astype(np.int64))
+    return np.asarray(
+        np.clip(np.rint(row.astype(np.float64) / scale.astype(np.float64)), -limit, limit).astype(np.int64)
+    )
 
 
 def conv_transpose(site: Site) -> None:
@@ -200,7 +213,12 @@ def conv_transpose(site: Site) -> None:
     full = tuple((size - 1) * s + k for size, s, k in zip(view.shape[2:], strides, codes.shape[1:3], strict=True))
     shape = (view.shape[0], *full, codes.shape[0])
     build = site.build
-    inputs = (build.integers(shape), filter_tensor(site, codes, 0), build.at(view, channel_last(4)), *bias_tensor(site, codes.shape[0]))
+    inputs = (
+        build.integers(shape),
+        filter_tensor(site, codes, 0),
+        build.at(view, channel_last(4)),
+        *bias_tensor(site, codes.shape[0]),
+    )
     options = {"padding": VALID, "stride_h": strides[0], "stride_w": strides[1]}
     tensor = build.emit("TRANSPOSE_CONV", inputs, shape, site.params, options, site.result)
     tensor = _cropped(site, tensor, shape, pads, space)
@@ -219,12 +237,22 @@ def _cropped(site: Site, tensor: int, shape: tuple[int, ...], start: tuple[int, 
     build = site.build
     short = [max(0, b + size - have) for b, size, have in zip(start, space, shape[1:3], strict=True)]
     if any(short):  # output_padding reaches beyond the full result: zeros there, before the bias is added; see `limits`
-        tensor = build.emit("PAD", (tensor, build.integers([(0, 0), (0, short[0]), (0, short[1]), (0, 0)])), (shape[0], shape[1] + short[0], shape[2] + short[1], shape[3]), site.params)
+        tensor = build.emit(
+            "PAD",
+            (tensor, build.integers([(0, 0), (0, short[0]), (0, short[1]), (0, 0)])),
+            (shape[0], shape[1] + short[0], shape[2] + short[1], shape[3]),
+            site.params,
+        )
     if (0, *start, 0) == (0, 0, 0, 0) and space == shape[1:3]:
         return tensor
     begin = (0, *start, 0)
     end = (shape[0], *(b + s for b, s in zip(start, space, strict=True)), shape[3])
-    return build.emit("STRIDED_SLICE", (tensor, *(build.integers(v) for v in (begin, end, (1, 1, 1, 1)))), (shape[0], *space, shape[3]), site.params)
+    return build.emit(
+        "STRIDED_SLICE",
+        (tensor, *(build.integers(v) for v in (begin, end, (1, 1, 1, 1)))),
+        (shape[0], *space, shape[3]),
+        site.params,
+    )
 
 
 # --- matrix products -----------------------------------------------------------------------------------------------------

@@ -29,7 +29,11 @@ def arena_estimate(file: File) -> int:
 
 def persistent(file: File) -> int:
     """Bytes that live as long as the interpreter."""
-    channels = sum(scale.size for op in file.ops if (scale := _scales(file, op)) is not None and (scale.size > 1 or op.name != "FULLY_CONNECTED"))
+    channels = sum(
+        scale.size
+        for op in file.ops
+        if (scale := _scales(file, op)) is not None and (scale.size > 1 or op.name != "FULLY_CONNECTED")
+    )
     return _BASE + _PER_TENSOR * len(file.tensors) + _PER_OP * len(file.ops) + _PER_CHANNEL * channels
 
 

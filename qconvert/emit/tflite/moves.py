@@ -111,7 +111,14 @@ def gather(site: Site) -> None:
     where = order.index(axis)
     stored = tuple(view.shape[o] for o in order)
     shape = (*stored[:where], *picked.shape, *stored[where + 1 :])
-    out = site.build.emit("GATHER", (site.build.at(view, order), site.build.constant(picked)), shape, view.params, {"axis": where}, site.result)
+    out = site.build.emit(
+        "GATHER",
+        (site.build.at(view, order), site.build.constant(picked)),
+        shape,
+        view.params,
+        {"axis": where},
+        site.result,
+    )
     site.put(View(out, site.out_shape, order if indices.ndim == 1 else tuple(range(len(shape))), view.params))
 
 
@@ -150,7 +157,9 @@ def expand(site: Site) -> None:
     if stored == view.stored:
         site.put(view)
         return
-    out = build.emit("BROADCAST_TO", (build.at(view, view.order), build.integers(stored)), stored, view.params, {}, site.result)
+    out = build.emit(
+        "BROADCAST_TO", (build.at(view, view.order), build.integers(stored)), stored, view.params, {}, site.result
+    )
     site.put(View(out, site.out_shape, view.order, view.params))
 
 

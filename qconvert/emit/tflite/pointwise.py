@@ -105,7 +105,10 @@ def clamped(site: Site, tensor: int, bounds: tuple[float, float], params: QuantP
     """A tensor cut to an interval: nothing to do where its range already ends there."""
     build = site.build
     half = float(params.scale) / 2
-    for bound, end, name, past in ((bounds[0], float(params.low), "MAXIMUM", -1), (bounds[1], float(params.high), "MINIMUM", 1)):
+    for bound, end, name, past in (
+        (bounds[0], float(params.low), "MAXIMUM", -1),
+        (bounds[1], float(params.high), "MINIMUM", 1),
+    ):
         if np.isfinite(bound) and (end - bound) * past > half:
             limit = build.quantized(np.full((1,), bound, np.float32), params)
             tensor = build.emit(name, (tensor, limit), build.tensors[tensor].shape, params, {}, site.result)
@@ -155,7 +158,9 @@ def power(site: Site) -> None:
         unary("RSQRT")(site)
         return
     view, build = site.view(0), site.build
-    out = build.emit("MUL", (view.tensor, view.tensor), build.tensors[view.tensor].shape, site.params, {"activation": 0}, site.result)
+    out = build.emit(
+        "MUL", (view.tensor, view.tensor), build.tensors[view.tensor].shape, site.params, {"activation": 0}, site.result
+    )
     site.put(view.on(out, site.params))
 
 
@@ -164,7 +169,14 @@ def negative(site: Site) -> None:
     view, build = site.view(0), site.build
     assert view.params is not None
     zero = build.quantized(np.zeros((1,), np.float32), view.params)
-    out = build.emit("SUB", (zero, view.tensor), build.tensors[view.tensor].shape, site.params, {"activation": ACTIVATIONS[""], "pot": view.params.format.bits != 16}, site.result)
+    out = build.emit(
+        "SUB",
+        (zero, view.tensor),
+        build.tensors[view.tensor].shape,
+        site.params,
+        {"activation": ACTIVATIONS[""], "pot": view.params.format.bits != 16},
+        site.result,
+    )
     site.put(view.on(out, site.params))
 
 
@@ -175,7 +187,7 @@ def reciprocal(site: Site) -> None:
     from ...calibrate import params_for_range
 
     one = build.quantized(np.ones((1,), np.float32), params_for_range(view.params.format, 0.0, 1.0))
-    out = build.emit("DIV", (one, view.tensor), build.tensors[view.tensor].shape, site.params, {"activation": 0}, site.result)
+    out = build.emit(
+        "DIV", (one, view.tensor), build.tensors[view.tensor].shape, site.params, {"activation": 0}, site.result
+    )
     site.put(view.on(out, site.params))
-
-

@@ -39,7 +39,9 @@ def average_pool(site: Site) -> None:
     tensor = site.build.at(view, channel_last(4))
     counted = [_counts(w, bool(site.node.attr("count_include_pad", 0))) for w in pair]
     if any(any(w.needed) for w in pair):
-        if all(w.same for w in pair) and all(np.array_equal(c, _counts(w, False)) for w, c in zip(pair, counted, strict=True)):
+        if all(w.same for w in pair) and all(
+            np.array_equal(c, _counts(w, False)) for w, c in zip(pair, counted, strict=True)
+        ):
             tensor, padding = padded(site, tensor, pair)
             _emit_pool(site, "AVERAGE_POOL_2D", tensor, padding, pair, params)
             return
@@ -76,12 +78,21 @@ def _params(view: View) -> QuantParams:
 
 def _pooled(site: Site, name: str, tensor: int, padding: int, pair: tuple[Window, Window], params: QuantParams) -> int:
     h, w = pair
-    options = {"padding": padding, "stride_h": h.stride, "stride_w": w.stride, "filter_h": h.kernel, "filter_w": w.kernel, "activation": 0}
+    options = {
+        "padding": padding,
+        "stride_h": h.stride,
+        "stride_w": w.stride,
+        "filter_h": h.kernel,
+        "filter_w": w.kernel,
+        "activation": 0,
+    }
     n, c = site.out_shape[:2]
     return site.build.emit(name, (tensor,), (n, h.out, w.out, c), params, options, site.result)
 
 
-def _emit_pool(site: Site, name: str, tensor: int, padding: int, pair: tuple[Window, Window], params: QuantParams) -> None:
+def _emit_pool(
+    site: Site, name: str, tensor: int, padding: int, pair: tuple[Window, Window], params: QuantParams
+) -> None:
     finish_plane(site, _pooled(site, name, tensor, padding, pair, params), params)
 
 
@@ -97,7 +108,9 @@ def reduction(name: str, same: bool = False) -> Lowering:
     """A lowering of an ONNX reduction; `same`: the kernel keeps its input's scale."""
 
     def lower(site: Site) -> None:
-        _reduce(site, name, _axes(site), bool(site.node.attr("keepdims", 1)), _params(site.view(0)) if same else site.params)
+        _reduce(
+            site, name, _axes(site), bool(site.node.attr("keepdims", 1)), _params(site.view(0)) if same else site.params
+        )
 
     return lower
 
@@ -111,10 +124,18 @@ def reduce_sum(site: Site) -> None:
     """MEAN in the scale of the result over n, and MUL by n, which leaves the codes as they are."""
     axes, result = _axes(site), site.params
     count = prod(site.shape(0)[a] for a in axes)
-    _reduce(site, "MEAN", axes, bool(site.node.attr("keepdims", 1)), replace(result, scale=np.asarray(result.scale / np.float32(count))))
+    _reduce(
+        site,
+        "MEAN",
+        axes,
+        bool(site.node.attr("keepdims", 1)),
+        replace(result, scale=np.asarray(result.scale / np.float32(count))),
+    )
     view, build = site.scene.views[site.result], site.build
     factor = build.quantized(np.full((1,), count, np.float32), params_for_range(result.format, 0.0, count))
-    out = build.emit("MUL", (view.tensor, factor), build.tensors[view.tensor].shape, result, {"activation": 0}, site.result)
+    out = build.emit(
+        "MUL", (view.tensor, factor), build.tensors[view.tensor].shape, result, {"activation": 0}, site.result
+    )
     site.put(view.on(out, result))
 
 
@@ -127,5 +148,3 @@ def _reduce(site: Site, name: str, axes: tuple[int, ...], keep: bool, params: Qu
     left = [a for a in range(len(view.shape)) if a not in axes]
     order: Order = view.order if keep else tuple(left.index(o) for o in view.order if o not in axes)
     site.put(View(out, site.out_shape, order, params))
-
-

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...calibrate import QuantParams
+from ...calibrate import QuantParams, params_for_range
 from ...graph import Array, Graph, Node
 from ...ops import clamp_bounds
 from ...plan import Kind, Plan
@@ -43,7 +43,9 @@ class Site:
         self.scene, self.node, self.build = scene, node, scene.builder
         readers = scene.graph.consumers_of(node.output)
         plans = scene.plan.nodes
-        self.clamp = next((n for n in readers if plans[n.name].kind is Kind.ABSORBED and plans[n.name].host == node.name), None)
+        self.clamp = next(
+            (n for n in readers if plans[n.name].kind is Kind.ABSORBED and plans[n.name].host == node.name), None
+        )
         self.fused = False
 
     # --- inputs --------------------------------------------------------------------------------------------------------
@@ -64,8 +66,14 @@ class Site:
         return self.scene.graph.constant(self.node.input(index)) if self.node.input(index) else None
 
     def view(self, index: int = 0) -> View:
-        """A computed input."""
-        return self.scene.views[self.node.input(index)]
+        """A computed input, in the width of the result: kernels do not mix 8 and 16 bits."""
+        view = self.scene.views[self.node.input(index)]
+        wanted = self.scene.activations.get(self.result)
+        if view.params is None or wanted is None or view.params.format.bits == wanted.format.bits:
+            return view
+        return self.build.rescaled(
+            view, params_for_range(wanted.format, float(view.params.low), float(view.params.high))
+        )
 
     def weight(self, index: int) -> QuantParams:
         """Parameters of a constant input."""

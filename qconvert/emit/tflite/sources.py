@@ -13,7 +13,15 @@ from .model import Artefact, Binding
 from .schema import OPERATORS
 
 _LINE = 12  # bytes a line of the array
-_CTYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t", "float32": "float", "bool": "bool", "uint8": "uint8_t"}
+_CTYPES = {
+    "int8": "int8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+    "float32": "float",
+    "bool": "bool",
+    "uint8": "uint8_t",
+}
 
 
 def identifier(stem: str) -> str:
@@ -55,7 +63,11 @@ def ops_header(stem: str, artefact: Artefact, arena: int, arena_source: str) -> 
     """
     name = identifier(stem)
     calls = "\n".join(f"  TF_LITE_ENSURE_STATUS(resolver.{OPERATORS[op].method}());" for op in artefact.ops)
-    ends = "\n".join(_end(kind, n, b) for kind, found in (("input", artefact.inputs), ("output", artefact.outputs)) for n, b in enumerate(found))
+    ends = "\n".join(
+        _end(kind, n, b)
+        for kind, found in (("input", artefact.inputs), ("output", artefact.outputs))
+        for n, b in enumerate(found)
+    )
     return f"""// What {stem}.tflite needs to run in TensorFlow Lite Micro. Written by qconvert.
 #pragma once
 
@@ -99,7 +111,11 @@ def _end(kind: str, number: int, end: Binding) -> str:
 
 
 def _float(value: float) -> str:
-    return f"{np.float32(value):.9g}".replace("inf", "INFINITY") + ("" if "." in f"{np.float32(value):.9g}" or "e" in f"{np.float32(value):.9g}" else ".0") + "f"
+    return (
+        f"{np.float32(value):.9g}".replace("inf", "INFINITY")
+        + ("" if "." in f"{np.float32(value):.9g}" or "e" in f"{np.float32(value):.9g}" else ".0")
+        + "f"
+    )
 
 
 def layout_text(end: Binding) -> str:
@@ -107,7 +123,9 @@ def layout_text(end: Binding) -> str:
     stored = "x".join(map(str, end.stored)) or "scalar"
     axes = _axes(end)
     wanted = "x".join(map(str, end.shape)) or "scalar"
-    return f"{end.stored_dtype} {stored}" + ("" if end.stored == end.shape and axes == "as in ONNX" else f" for ONNX {wanted}, axes {axes}")
+    return f"{end.stored_dtype} {stored}" + (
+        "" if end.stored == end.shape and axes == "as in ONNX" else f" for ONNX {wanted}, axes {axes}"
+    )
 
 
 def _axes(end: Binding) -> str:
@@ -141,8 +159,13 @@ constexpr int kGoldenCount = {len(vectors)};
 
 
 def _vector(number: int, inputs: Iterable[Array], outputs: Iterable[Array]) -> str:
-    parts = [(f"kGoldenInput{i}_{number}", a) for i, a in enumerate(inputs)] + [(f"kGoldenOutput{i}_{number}", a) for i, a in enumerate(outputs)]
-    return "\n".join(f"constexpr {_CTYPES[str(a.dtype)]} {title}[] = {{{', '.join(_number(v) for v in a.reshape(-1))}}};" for title, a in parts)
+    parts = [(f"kGoldenInput{i}_{number}", a) for i, a in enumerate(inputs)] + [
+        (f"kGoldenOutput{i}_{number}", a) for i, a in enumerate(outputs)
+    ]
+    return "\n".join(
+        f"constexpr {_CTYPES[str(a.dtype)]} {title}[] = {{{', '.join(_number(v) for v in a.reshape(-1))}}};"
+        for title, a in parts
+    )
 
 
 def _number(value: Array) -> str:

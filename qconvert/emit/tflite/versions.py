@@ -77,10 +77,16 @@ def _fully_connected(options: Mapping[str, Any], inputs: Sequence[Tensor | None]
 def _mul(options: Mapping[str, Any], inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> int:
     scales = [float(t.scale.reshape(-1)[0]) for t in (*inputs, outputs[0]) if t is not None and t.scale is not None]
     wide = outputs[0].dtype == "int16"
-    return 3 if len(scales) == 3 and not wide and np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2]) >= 1 else 0
+    return (
+        3
+        if len(scales) == 3 and not wide and np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2]) >= 1
+        else 0
+    )
 
 
-def _sum(options: Mapping[str, Any], inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], many: int = 0, wide: int = 1) -> int:
+def _sum(
+    options: Mapping[str, Any], inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], many: int = 0, wide: int = 1
+) -> int:
     if outputs[0].dtype == "int16":
         return 1 if options.get("pot", True) else wide
     return many if many and _broadcasts(inputs) and _rank(inputs) > 4 else 2

@@ -70,8 +70,31 @@ LOWERINGS: dict[str, Lowering] = {
     "Resize": moves.resize,
 }
 
-_CHANNELS_LAST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "DepthToSpace", "SpaceToDepth"}
-_ANY_LAYOUT = {"Add", "Sub", "Mul", "Div", "Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Pad", "BatchNormalization"}
+_CHANNELS_LAST = {
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Resize",
+    "DepthToSpace",
+    "SpaceToDepth",
+}
+_ANY_LAYOUT = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "Sigmoid",
+    "Tanh",
+    "HardSwish",
+    "Pad",
+    "BatchNormalization",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,13 @@ class Options:
     arena: int | None = None
 
 
-def emit_tflite(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], weights: Mapping[tuple[str, int], QuantParams], options: Options | None = None) -> Artefact:
+def emit_tflite(
+    graph: Graph,
+    plan: Plan,
+    activations: Mapping[str, QuantParams],
+    weights: Mapping[tuple[str, int], QuantParams],
+    options: Options | None = None,
+) -> Artefact:
     """The plan as a .tflite file; every node that computes must be integer in it.
 
     Args:
@@ -106,7 +135,13 @@ def emit_tflite(graph: Graph, plan: Plan, activations: Mapping[str, QuantParams]
         return made
     for node in graph.nodes:
         if node.op == "Conv":
-            made = _smaller(made, _written(Scene(graph, plan, activations, weights, widened=made.widened | {node.name}), options, layouts), node)
+            made = _smaller(
+                made,
+                _written(
+                    Scene(graph, plan, activations, weights, widened=made.widened | {node.name}), options, layouts
+                ),
+                node,
+            )
     return made
 
 
@@ -122,7 +157,10 @@ def _smaller(made: Artefact, other: Artefact, node: Node) -> Artefact:
 def _best_layout(scene: Scene, options: Options) -> Artefact:
     """The file with its inputs channels last or not, whichever needs fewer transpositions."""
     ranks = {name: len(scene.plan.shapes[name]) for name in scene.graph.feeds}
-    layouts = {name: identity(rank) if options.keep_layout else preferred(scene.graph, name, rank) for name, rank in ranks.items()}
+    layouts = {
+        name: identity(rank) if options.keep_layout else preferred(scene.graph, name, rank)
+        for name, rank in ranks.items()
+    }
     best = _written(scene, options, layouts)
     for name, rank in ranks.items():
         if options.keep_layout or rank < 3 or not _moves(best)[0]:
@@ -146,8 +184,16 @@ def _written(scene: Scene, options: Options, layouts: Mapping[str, Order]) -> Ar
         _lower(scene, node)
     outputs = [_output(scene, name, options.io, options.keep_layout) for name in graph.outputs]
     build = scene.builder
-    file = File(tuple(build.tensors), tuple(build.ops), tuple(t for t, _ in inputs), tuple(t for t, _ in outputs), "qconvert")
-    return Artefact(file, pack(file), _bindings(scene, graph.feeds, inputs), _bindings(scene, graph.outputs, outputs), widened=scene.widened)
+    file = File(
+        tuple(build.tensors), tuple(build.ops), tuple(t for t, _ in inputs), tuple(t for t, _ in outputs), "qconvert"
+    )
+    return Artefact(
+        file,
+        pack(file),
+        _bindings(scene, graph.feeds, inputs),
+        _bindings(scene, graph.outputs, outputs),
+        widened=scene.widened,
+    )
 
 
 def _lower(scene: Scene, node: Node) -> None:
@@ -155,7 +201,9 @@ def _lower(scene: Scene, node: Node) -> None:
     if kind is Kind.ABSORBED:
         return
     if kind is not Kind.INTEGER or node.op not in LOWERINGS:
-        raise fail("M014", f"{node.op} has no integer form: {scene.plan.nodes[node.name].reason}", f"node `{node.name}`")
+        raise fail(
+            "M014", f"{node.op} has no integer form: {scene.plan.nodes[node.name].reason}", f"node `{node.name}`"
+        )
     site = Site(scene, node)
     LOWERINGS[node.op](site)
     pointwise.finish_clamp(site)
@@ -169,7 +217,9 @@ def _input(scene: Scene, name: str, options: Options, order: Order) -> tuple[int
     io, stored = options.io, tuple(shape[o] for o in order)
     build = scene.builder
     if params is None:
-        raise fail("M014", "the input is read by no operator as integers", f"input `{name}`", "remove it from the model")
+        raise fail(
+            "M014", "the input is read by no operator as integers", f"input `{name}`", "remove it from the model"
+        )
     outside = build.tensor(name, stored, None if io == "float" else params)
     tensor = build.emit("QUANTIZE", (outside,), stored, params) if io == "float" else outside
     if io != "float" and not options.keep_layout:
@@ -194,7 +244,13 @@ def _output(scene: Scene, name: str, io: str, keep_layout: bool) -> tuple[int, V
     order = identity(len(view.shape)) if keep_layout else view.order
     tensor = build.at(view, order)
     if build.tensors[tensor].data is not None or not any(tensor in op.outputs for op in build.ops):
-        tensor = build.emit("RESHAPE", (tensor, build.integers(build.tensors[tensor].shape)), build.tensors[tensor].shape, view.params, {})
+        tensor = build.emit(
+            "RESHAPE",
+            (tensor, build.integers(build.tensors[tensor].shape)),
+            build.tensors[tensor].shape,
+            view.params,
+            {},
+        )
     if io == "float":
         tensor = build.emit("DEQUANTIZE", (tensor,), build.tensors[tensor].shape, None, {}, name)
     return tensor, View(tensor, view.shape, order, view.params)
@@ -208,5 +264,10 @@ def _binding(scene: Scene, name: str, number: int, view: View) -> Binding:
     tensor = scene.builder.tensors[number]
     values: dict[str, Any] = {}
     if tensor.scale is not None and tensor.zero_point is not None:
-        values = {"scale": float(np.reshape(tensor.scale, -1)[0]), "zero_point": int(np.reshape(tensor.zero_point, -1)[0])}
-    return Binding(name, scene.graph.type_of(name).dtype or "float32", view.shape, view.order, tensor.shape, tensor.dtype, **values)
+        values = {
+            "scale": float(np.reshape(tensor.scale, -1)[0]),
+            "zero_point": int(np.reshape(tensor.zero_point, -1)[0]),
+        }
+    return Binding(
+        name, scene.graph.type_of(name).dtype or "float32", view.shape, view.order, tensor.shape, tensor.dtype, **values
+    )

@@ -31,7 +31,9 @@ def _model(file: File) -> dict[str, Any]:
     codes = sorted({(OPERATORS[op.name].code, op.version) for op in file.ops})
     buffers: dict[bytes, int] = {b"": 0}
     tensors = [_tensor(t, buffers) for t in file.tensors]
-    metadata = [{"name": key, "buffer": _buffer(value.encode(), buffers)} for key, value in sorted(file.metadata.items())]
+    metadata = [
+        {"name": key, "buffer": _buffer(value.encode(), buffers)} for key, value in sorted(file.metadata.items())
+    ]
     graph = {
         "tensors": tensors,
         "inputs": np.array(file.inputs, np.int32),
@@ -40,7 +42,9 @@ def _model(file: File) -> dict[str, Any]:
     }
     return {
         "version": VERSION,
-        "operator_codes": [{"deprecated": min(code, _MAX_INT8), "version": version, "code": code} for code, version in codes],
+        "operator_codes": [
+            {"deprecated": min(code, _MAX_INT8), "version": version, "code": code} for code, version in codes
+        ],
         "subgraphs": [graph],
         "description": file.description,
         "buffers": [{"data": data} if data else {} for data in buffers],
@@ -107,7 +111,11 @@ class _Writer:
     def table(self, name: str, values: Mapping[str, Any]) -> int:
         fields = [(n, slot) for n, slot in enumerate(slots(name)) if slot is not None and slot.name in values]
         ready = {slot.name: self._child(slot, values[slot.name]) for _, slot in fields if _is_offset(slot)}
-        key = (name, repr(sorted(ready.items())).encode() + repr([(s.name, values[s.name]) for _, s in fields if s.name not in ready]).encode())
+        key = (
+            name,
+            repr(sorted(ready.items())).encode()
+            + repr([(s.name, values[s.name]) for _, s in fields if s.name not in ready]).encode(),
+        )
         if name in _SHARED and key in self._vectors:
             return self._vectors[key]
         self.builder.StartObject(len(slots(name)))

@@ -1,0 +1,90 @@
+"""What the record holds for pictures: histograms, sizes, convergence; and the geometry that is made of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_records import rich_record
+
+from qconvert.calibrate import Sketcher, params_for_range
+from qconvert.pipeline.details import BINS, Widening, activation_histograms
+from qconvert.report import charts
+from qconvert.report.rows import family, layer_rows
+from qconvert.report.words import clean, duration, percent, size
+from qconvert.targets.model import Format
+
+U8 = Format("uint8", symmetric=False)
+
+
+def test_a_histogram_tells_what_is_clipped() -> None:
+    sketcher = Sketcher()
+    sketcher.add(np.concatenate([np.linspace(0, 0.98, 990), np.full(10, 8.0)]).astype(np.float32))
+    (found,) = activation_histograms({"t": params_for_range(U8, 0.0, 1.0)}, {"t": sketcher.result()})
+    assert found.clipped == pytest.approx(0.01)
+    assert sum(found.counts) == 1000
+    assert (found.counts[-1], len(found.counts)) == (10, BINS)
+    assert (found.range_low, found.range_high) == (0.0, pytest.approx(1.0))
+    assert found.sqnr_db < 3
+    shape = charts.bars(found)
+    assert (shape.left, shape.width) == ("0", "12.5")
+    assert shape.outside.count("M") == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-40, 3e38])
+def test_histograms_of_odd_tensors(value: float) -> None:
+    sketcher = Sketcher()
+    sketcher.add(np.full(5, value, np.float32))
+    (found,) = activation_histograms({"t": params_for_range(U8, 0.0, value)}, {"t": sketcher.result()})
+    assert sum(found.counts) == 5
+    charts.bars(found)
+
+
+def test_widening_watches_powers_of_two_and_the_end() -> None:
+    sketchers = {"a": Sketcher(), "constant": Sketcher()}
+    watching = Widening(sketchers)
+    for n in range(1, 7):
+        sketchers["a"].add(np.array([n], np.float32))
+        sketchers["constant"].add(np.zeros(1, np.float32))
+        watching(n, 6)
+    assert [(c.samples, round(c.share, 3)) for c in watching.result()] == [(1, 0.167), (2, 0.333), (4, 0.667), (6, 1.0)]
+    assert Widening({}).result() == ()
+
+
+def test_what_a_layer_loses() -> None:
+    rows = layer_rows(rich_record())
+    assert rows[0].lost_db is None
+    assert [round(row.lost_db or 0.0, 1) for row in rows[1:9]] == [0.5] * 6 + [4.5, -3.5]
+    bars = charts.losses(rows)
+    assert max(bars, key=lambda bar: float(bar.height)).number == 8
+
+
+@given(st.lists(st.floats() | st.none(), max_size=8))
+def test_coordinates_stay_in_the_picture(values: list[float | None]) -> None:
+    rows = [charts.LayerRow(n, "t", "", "", value, None, None) for n, value in enumerate(values)]
+    curve = charts.sqnr_curve(rows)
+    for point in curve.points if curve else ():
+        assert 0 <= float(point.x) <= 100
+        assert 0 <= float(point.y) <= 100
+
+
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [("QLinearConv", "Conv"), ("FusedConv", "Conv"), ("ConvInteger", "Conv"), ("MatMulIntegerToFloat", "MatMul and Gemm"), ("DynamicQuantizeMatMul", "MatMul and Gemm"), ("QGemm", "MatMul and Gemm"), ("DynamicQuantizeLinear", "conversions"), ("ReorderInput", "conversions"), ("QLinearAdd", "Add"), ("Quick", "Quick"), ("Integer", "Integer")],
+)  # fmt: skip
+def test_families_of_kernels(op: str, name: str) -> None:
+    assert family(op) == name
+
+
+def test_words() -> None:
+    assert [percent(v) for v in (0.5, 0.00002, 1e-9, 0.0, float("nan"))] == [
+        "50.0 %",
+        "0.002 %",
+        "below 0.0001 %",
+        "0.0 %",
+        "nan %",
+    ]
+    assert [duration(v) for v in (12.34, 1234.0, 2.5e6, float("inf"))] == ["12.3 µs", "1.23 ms", "2.5 s", "inf µs"]
+    assert [size(v) for v in (0, 1023, 1024, 3 << 20)] == ["0 B", "1023 B", "1.0 KiB", "3.0 MiB"]
+    assert clean("a\x00b\r\nc\x9b") == "a\ufffdb\nc\ufffd"
