@@ -77,7 +77,7 @@ class _Direction:
 
     @property
     def hidden(self) -> int:
-        return self.recurrent.shape[1]
+        return int(self.recurrent.shape[1])
 
 
 def _directions(chain: Chain, steps: int) -> list[_Direction]:

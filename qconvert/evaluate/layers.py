@@ -53,7 +53,7 @@ def layer_errors(
     samples: Iterable[Sample],
     *,
     shapes: Shapes | None = None,
-    count: int = 4,
+    count: int = 16,
     threads: int = 1,
     budget: int = 512_000_000,
     progress: Callable[[int, int], None] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -337,4 +337,17 @@ def _attr_to_ir(name: str, item: Any, scope: Mapping[str, ir.Value]) -> ir.Attr:
         return ir.AttrTensor(name, item)
     if isinstance(item, bool | int | np.integer):
         return ir.AttrInt64(name, int(item))
-    return ir.convenience.convert_attribute(name, item if not isinstance(item, tuple) else list(item))
+    if isinstance(item, float | np.floating):
+        return ir.AttrFloat32(name, float(item))
+    if isinstance(item, str):
+        return ir.AttrString(name, item)
+    return _sequence_to_ir(name, item)
+
+
+def _sequence_to_ir(name: str, items: Sequence[Any]) -> ir.Attr:
+    """A list attribute by the type of its first element; an empty one is a list of integers, as in all standard operators."""
+    if items and isinstance(items[0], str):
+        return ir.AttrStrings(name, list(items))
+    if items and isinstance(items[0], float | np.floating):
+        return ir.AttrFloat32s(name, [float(item) for item in items])
+    return ir.AttrInt64s(name, [int(item) for item in items])

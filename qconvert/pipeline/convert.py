@@ -54,6 +54,7 @@ from .staging import Destination, destination, publish, sha256, staged
 from .words import vocabulary
 
 PROOF_SAMPLES = 8
+_LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
 
 
@@ -304,7 +305,7 @@ def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, s
     with stages.stage("layers") as progress:
         artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
         values = dequantized_values(artefact, planned.plan.tensors)
-        return layer_errors(planned.graph, artefact, values, samples, shapes=planned.plan.shapes, threads=request.threads, progress=progress)
+        return layer_errors(planned.graph, artefact, values, samples, shapes=planned.plan.shapes, count=_LAYER_SAMPLES, threads=request.threads, progress=progress)
 
 
 # --- publication -------------------------------------------------------------------------------------------------------

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,10 @@ import numpy as np
 from ..calibrate import RANGE_METHODS
 from ..data import Samples
 from ..errors import QConvertError, fail
-from ..evaluate import Comparison, Evaluated, GateResult, evaluate, measure_latency, model_files
-from ..graph import serialize
+from ..evaluate import GateResult, model_files
 from ..optimize import ALGORITHMS
 from ..recipe import Recipe, dump
 from ..report.pareto import pareto_page
-from ..runtime import Options, Session
 from ..tune import (
     Board,
     Goals,
@@ -38,16 +34,15 @@ from ..tune import (
 )
 from ..tune.search import Variant
 from ..tune.sources import alternatives
-from .accuracy import emitted
 from .candidates import Built, Workshop
-from .convert import PROOF_SAMPLES, Request, convert, floor_db
+from .convert import Request, convert
 from .events import Listener, Stages, silent
 from .holdout import samples_with_holdout, with_holdout
+from .meter import Meter
 from .planning import target_of
 from .staging import destination, publish, sha256, staged
 from .tuned import Names, State, key_of, recipe_key, recipe_text
 
-_ROUNDS = 7  # of each timing
 _FASTER = 1.05  # predicted speed-up below which no further layer is left float
 _WORST = 8  # tensors for which other range methods are priced
 
@@ -105,7 +100,8 @@ class _Tuning:
         self._split()
         self.samples = self._evaluation()
         self._built: dict[str, Built] = {}
-        self._float: Session | None = None
+        wants = (request.max_drop is not None, request.min_speedup is not None)
+        self.meter = Meter(self.base, self.stages, self.workshop.dataset, self.samples, *wants)
         self.metric = "the task metric"
         self.state = self._state()
 
@@ -214,6 +210,7 @@ class _Tuning:
             return known
         built = self._build(recipe)
         found = self._measured(built)
+        self.metric = found.metric
         self.state.outcomes[key] = found
         self.state.save()
         return found
@@ -225,74 +222,7 @@ class _Tuning:
         return self._built[key]
 
     def _measured(self, built: Built) -> Outcome:
-        plan, recipe, threads = built.planned.plan, built.recipe, self.base.threads
-        content = serialize(emitted(built.draft, built.planned, recipe))
-        deployed = next(s for s in built.planned.target.sessions if s.deployed)
-        result = Session(content, Options(deployed.optimize, threads, deployed.config), "V002")
-        with self.stages.stage("evaluate") as progress:
-            found = evaluate(
-                self._float_session(),
-                result,
-                self.samples,
-                recipe.evaluation.metric,
-                self.base.base_dir,
-                progress=progress,
-            )
-        drop, self.metric = _drop(found, self.metric)
-        if drop is None and self.request.max_drop is not None:
-            raise fail(
-                "G002",
-                "nothing is measured that could drop: there are no labels with a metric, and no arg-max to agree on",
-                None,
-                "give labels, or ask for `--min-sqnr` instead",
-            )
-        speed, milliseconds = self._latency(content, built)
-        prediction = plan.prediction
-        return Outcome(
-            drop=drop,
-            metric=self.metric,
-            sqnr_db=found.fidelity.sqnr_db,
-            ns=prediction.ns,
-            speedup=prediction.speedup,
-            measured_speedup=speed,
-            milliseconds=milliseconds,
-            bytes=prediction.bytes if built.planned.target.simulation else len(content),
-            integer_share=prediction.integer_share,
-            refused=self._refusal(result, floor_db(plan)),
-        )
-
-    def _refusal(self, result: Session, floor: float) -> str:
-        """Why the proof would stop the conversion, "" where it would not."""
-        compared = Comparison()
-        for sample in self.workshop.dataset.calibration.take(PROOF_SAMPLES):
-            compared.add(self._float_session().run(sample.feed), result.run(sample.feed))
-        worst = min((float(output.sqnr_db) for output in compared.result("calibration").outputs), default=floor)
-        return "" if worst >= floor else f"SQNR of the worst output: {worst:.1f} dB, the formats imply at least {floor:.1f} dB"
-
-    def _float_session(self) -> Session:
-        if self._float is None:
-            self._float = Session(self.base.model, Options(threads=self.base.threads), where=self.base.model)
-        return self._float
-
-    def _latency(self, content: bytes, built: Built) -> tuple[float | None, float | None]:
-        """Measured speed-up and milliseconds, where the target's runtime is at hand and they are wanted."""
-        settings, target = built.recipe.evaluation, built.planned.target
-        wanted = settings.latency or self.request.min_speedup is not None
-        if not wanted or not target.deployed_here:
-            return None, None
-        options = Options(threads=settings.threads)
-        rounds = settings.rounds if self.request.min_speedup is not None else min(settings.rounds, _ROUNDS)
-        with self.stages.stage("latency"):
-            feed = next(iter(self.samples)).feed
-            found = measure_latency(
-                Session(self.base.model, options),
-                Session(content, options),
-                feed,
-                on_target=platform.machine() in target.hosts,
-                threads=settings.threads,
-                rounds=rounds,
-            )
-        return found.ratio, found.ms
+        return self.meter.measure(built)
 
     # --- proposals -----------------------------------------------------------------------------------------------------
 
@@ -380,16 +310,6 @@ def _from_auto(base: Request) -> Request:
     if base.recipe.algorithms != "none":
         return base
     return replace(base, recipe=base.recipe.model_copy(update={"algorithms": "auto"}))
-
-
-def _drop(found: Evaluated, name: str) -> tuple[float | None, str]:
-    """The worst drop of the task metrics and what it is of; without metrics, how often the arg-max is another one."""
-    drops = [(metric.drop, metric.name) for metric in found.metrics if not isnan(metric.drop)]
-    if drops:
-        return max(drops)
-    if found.fidelity.agreement is not None:
-        return 1.0 - found.fidelity.agreement, "top-1 agreement with FP32"
-    return None, name
 
 
 def rebased(recipe: Recipe, before: Path, after: Path) -> Recipe:

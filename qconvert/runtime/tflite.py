@@ -24,7 +24,7 @@ from ..graph import Array
 ARENA = 64 << 20  # far more than any device has; what is really used is measured
 _PACKAGES = {"tflm": "tflite_micro", "litert": "ai_edge_litert"}
 TITLES = {"tflm": "TensorFlow Lite Micro", "litert": "LiteRT reference kernels"}
-INSTALL = "pip install --pre 'qconvert[tflite]'"
+INSTALL = "pip install 'qconvert[tflite]'"
 
 
 def available(engine: str) -> bool:

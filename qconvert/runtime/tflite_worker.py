@@ -83,8 +83,7 @@ class _LiteRt:
 _ENGINES = {"tflm": _Tflm, "litert": _LiteRt}
 
 
-def _serve(source: BinaryIO, sink: BinaryIO) -> None:
-    log = tempfile.TemporaryFile()
+def _serve(source: BinaryIO, sink: BinaryIO, log: BinaryIO) -> None:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     engine: Any = None
@@ -108,5 +107,6 @@ def _serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    _serve(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    with tempfile.TemporaryFile() as printed:
+        _serve(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"), printed)
     sys.exit(0)

@@ -248,6 +248,9 @@ def _single_nodes(state: State) -> Iterator[Move]:
             yield Move("float", (name,), about=name)
 
 
+_TINY = 0.05  # moves that gain less than this share of what the best one gains only make the list long
+
+
 def ladder(
     board: Board, moves: Sequence[Move], most: int, floor_share: float = 0.01, worth_db: float = 0.05
 ) -> list[Move]:
@@ -267,7 +270,8 @@ def ladder(
             (before - board.noise(cols), new.around(_nodes(m)) - state.around(_nodes(m)), m, new, cols)
             for m, new, cols in found
         ]
-        worth = [p for p in priced if decibels(before - p[0]) - decibels(before) >= worth_db]
+        least = max(_TINY * max((p[0] for p in priced), default=0.0), before * (1 - 10 ** (-worth_db / 10)))
+        worth = [p for p in priced if p[0] >= least]
         best = max(worth, key=lambda p: p[0] / (max(p[1] / total, floor_share) + _grown(state, p[2])), default=None)
         if best is None:
             break

@@ -74,8 +74,8 @@ def test_chunks_do_not_change_the_result(monkeypatch, chunk, budget):
 
 
 def test_chunks_keep_to_count_and_bytes():
-    names = [f"t{i}" for i in range(150)]
-    assert [len(c) for c in layers._chunks(names, [1] * 150, 10**6)] == [64, 64, 22]
+    names = [f"t{i}" for i in range(1200)]
+    assert [len(c) for c in layers._chunks(names, [1] * 1200, 10**6)] == [512, 512, 176]
     assert [len(c) for c in layers._chunks(names[:5], [10, 10, 500, 10, 10], 100)] == [2, 1, 2]
     assert list(layers._chunks([], [], 1)) == []
 

@@ -219,10 +219,8 @@ def test_no_scale_changes_a_random_network(steps: list[tuple[str, bool]], seed: 
     for n, (step, joined) in enumerate(steps, 1):
         lines.append(f"v{n} = {step.format(last)}" + (f"\n w{n} = Add(v{n}, v{n // 2})" if joined else ""))
         last = f"w{n}" if joined else f"v{n}"
-    text = "(float[1,4,5,5] x) => (float[1,3,5,5] y) { %s\n y = Conv<kernel_shape=[1,1]>(%s, k1) }" % (
-        "\n".join(lines),
-        last,
-    )
+    nodes = "\n".join([*lines, f"y = Conv<kernel_shape=[1,1]>({last}, k1)"])
+    text = f"(float[1,4,5,5] x) => (float[1,3,5,5] y) {{ {nodes} }}"
     weights = {
         "k0": random(4, 4, 1, 1),
         "k": random(4, 4, 1, 1, seed=1),

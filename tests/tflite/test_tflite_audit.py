@@ -134,11 +134,13 @@ def test_damaged_files_are_refused(data: bytes) -> None:
 
 def test_truncated_files_never_crash(file: File) -> None:
     data = pack(file)
+    codes = set()
     for end in range(0, len(data), 97):
         try:
             audit(data[:end])
         except QConvertError as error:
-            assert error.diagnostics[0].code == "M002"
+            codes.add(error.diagnostics[0].code)
+    assert codes == {"M002"}
 
 
 @pytest.mark.parametrize("name", ["mlperf_tiny_resnet8_cifar10", "mlperf_tiny_kws_dscnn"])

@@ -94,7 +94,7 @@ def twin(channels_last: bool) -> ModelProto:
         ]
         return onnx_model(moved, {"x": (1, 8, 8, 3)}, ["y"], weights)
     rows = weights["w2"].reshape(4, 4, 6, 5).transpose(2, 0, 1, 3).reshape(96, 5)  # the same function of NCHW features
-    plain = [n for n in nodes]
+    plain = list(nodes)
     for n in plain:
         n.input[:] = ["x" if i == "t" else i for i in n.input]
     flat[0].input[0] = "p1"
@@ -172,7 +172,7 @@ def test_degenerate_weights_give_a_sane_file(tmp_path: Path) -> None:
     for tensor in file.tensors:
         assert np.isfinite(tensor.scale).all()
         assert (tensor.scale > 0).all()
-    constant = [t.data for t in file.tensors if t.dtype == "int32" and t.data is not None and t.shape == (4,)][0]
+    constant = next(t.data for t in file.tensors if t.dtype == "int32" and t.data is not None and t.shape == (4,))
     assert abs(int(constant[1])) < 2**31 - 1
     assert found.db["tflm"] > 30 or found.db["tflm"] != found.db["tflm"]
 

@@ -65,7 +65,7 @@ def test_everything_is_written_and_reported(tmp_path: Path) -> None:
         "model.report.json",
     }
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
-    assert [Path(o.path).name for o in record.outputs][0] == "model.tflite"
+    assert next(Path(o.path).name for o in record.outputs) == "model.tflite"
     assert record.status == "done"
     needs = record.device
     assert needs is not None

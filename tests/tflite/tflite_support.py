@@ -27,7 +27,7 @@ from qconvert.verify.tflite_run import TfliteSession, decoded
 
 interpreters = pytest.mark.skipif(
     not (available("tflm") and available("litert")),
-    reason="the interpreters are not installed: pip install --pre 'qconvert[tflite]'",
+    reason="the interpreters are not installed: pip install 'qconvert[tflite]'",
 )
 MODELS = Path(__file__).parents[3] / "shared" / "models"
 PLAIN = Recipe(target="tflite-micro", calibration={"method": "min-max", "weights": "min-max"})

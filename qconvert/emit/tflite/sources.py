@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -175,7 +176,7 @@ def _number(value: Array) -> str:
 def golden_npz(artefact: Artefact, vectors: Sequence[Vector]) -> bytes:
     """The same vectors as an npz: `input0`, `output0`, ... with one row a vector; equal vectors give equal bytes."""
     stream = BytesIO()
-    columns = {f"input{i}": np.stack([v[0][i] for v in vectors]) for i in range(len(artefact.inputs))}
+    columns: dict[str, Any] = {f"input{i}": np.stack([v[0][i] for v in vectors]) for i in range(len(artefact.inputs))}
     columns |= {f"output{i}": np.stack([v[1][i] for v in vectors]) for i in range(len(artefact.outputs))}
     np.savez(stream, **columns)
     return stream.getvalue()

@@ -138,7 +138,7 @@ class _Writer:
         if slot.kind == "bytes":
             return self._aligned(value)
         if slot.kind == "string":
-            return self._once("string", value.encode(), lambda data: self.builder.CreateString(data))
+            return self._once("string", value.encode(), self.builder.CreateString)
         if not slot.vector:
             return self.table(slot.kind, value)
         if slot.kind in _SCALARS:

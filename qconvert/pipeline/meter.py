@@ -1,0 +1,116 @@
+"""What one draft gives on the samples that judge: accuracy, latency and size."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan
+
+from ..data import Dataset, Samples
+from ..errors import fail
+from ..evaluate import Comparison, Evaluated, Fidelity, evaluate, measure_latency
+from ..graph import serialize
+from ..runtime import Options, Session
+from ..tune import Outcome
+from .accuracy import emitted
+from .candidates import Built
+from .convert import PROOF_SAMPLES, Request, floor_db
+from .events import Stages
+
+_ROUNDS = 7  # of each timing that decides nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Meter:
+    """Measures drafts of one model.
+
+    Attributes:
+        samples: by which drafts are judged; dataset: whose calibration part the proof of a conversion runs on.
+        drop: something must be measured that can drop; speed: latency decides.
+    """
+
+    base: Request
+    stages: Stages
+    dataset: Dataset
+    samples: Samples
+    drop: bool
+    speed: bool
+
+    def measure(self, built: Built) -> Outcome:
+        """Everything about one draft.
+
+        Raises:
+            QConvertError: G002 where a drop is wanted and nothing can drop.
+        """
+        planned, prediction = built.planned, built.planned.plan.prediction
+        content = serialize(emitted(built.draft, planned, built.recipe))
+        deployed = next(s for s in planned.target.sessions if s.deployed)
+        result = Session(content, Options(deployed.optimize, self.base.threads, deployed.config), "V002")
+        found = self._evaluated(built, result)
+        drop, metric = self._drop(found)
+        speed, milliseconds = self._latency(content, built)
+        return Outcome(
+            drop=drop,
+            metric=metric,
+            sqnr_db=found.fidelity.sqnr_db,
+            ns=prediction.ns,
+            speedup=prediction.speedup,
+            measured_speedup=speed,
+            milliseconds=milliseconds,
+            bytes=prediction.bytes if planned.target.simulation else len(content),
+            integer_share=prediction.integer_share,
+            refused=self._refusal(result, floor_db(planned.plan)),
+        )
+
+    @cached_property
+    def _float(self) -> Session:
+        return Session(self.base.model, Options(threads=self.base.threads), where=self.base.model)
+
+    def _evaluated(self, built: Built, result: Session) -> Evaluated:
+        metric, folder = built.recipe.evaluation.metric, self.base.base_dir
+        with self.stages.stage("evaluate") as progress:
+            return evaluate(self._float, result, self.samples, metric, folder, progress=progress)
+
+    def _drop(self, found: Evaluated) -> tuple[float | None, str]:
+        """The worst drop of the task metrics and what it is of; without metrics, how often the arg-max is another one."""
+        drops = [(metric.drop, metric.name) for metric in found.metrics if not isnan(metric.drop)]
+        if drops:
+            return max(drops)
+        if found.fidelity.agreement is not None:
+            return 1.0 - found.fidelity.agreement, "top-1 agreement with FP32"
+        if self.drop:
+            text = "nothing is measured that could drop: there are no labels with a metric, and no arg-max to agree on"
+            raise fail("G002", text, None, "give labels, or ask for `--min-sqnr` instead")
+        return None, "the task metric"
+
+    def _refusal(self, result: Session, floor: float) -> str:
+        """Why the proof would stop the conversion, "" where it would not."""
+        compared = Comparison()
+        for sample in self.dataset.calibration.take(PROOF_SAMPLES):
+            compared.add(self._float.run(sample.feed), result.run(sample.feed))
+        worst = _worst(compared.result("calibration"), floor)
+        if worst >= floor:
+            return ""
+        return f"SQNR of the worst output: {worst:.1f} dB, the formats imply at least {floor:.1f} dB"
+
+    def _latency(self, content: bytes, built: Built) -> tuple[float | None, float | None]:
+        """Measured speed-up and milliseconds, where the target's runtime is at hand and they are wanted."""
+        settings, target = built.recipe.evaluation, built.planned.target
+        if not (settings.latency or self.speed) or not target.deployed_here:
+            return None, None
+        options = Options(threads=settings.threads)
+        with self.stages.stage("latency"):
+            found = measure_latency(
+                Session(self.base.model, options),
+                Session(content, options),
+                next(iter(self.samples)).feed,
+                on_target=platform.machine() in target.hosts,
+                threads=settings.threads,
+                rounds=settings.rounds if self.speed else min(settings.rounds, _ROUNDS),
+            )
+        return found.ratio, found.ms
+
+
+def _worst(found: Fidelity, otherwise: float) -> float:
+    return min((float(output.sqnr_db) for output in found.outputs), default=otherwise)
