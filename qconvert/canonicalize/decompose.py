@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import Diagnostic
 from ..graph import Array, Edit, Graph, Node
+from .gelu import gelu_by_erf
 from .match import produced_by, static_dims
 from .rewrite import Change, Rewrite, label, left, sweep
 
@@ -50,8 +51,10 @@ Recipe = Callable[[Chain], None]
 
 
 def decompose(graph: Graph) -> Rewrite:
-    """Apply every row of the table."""
-    return sweep(graph, _attempt)
+    """Apply every row of the table, to the erf form of Gelu in models whose opset lacks the operator too."""
+    fused = sweep(graph, gelu_by_erf)
+    found = sweep(fused.graph, _attempt)
+    return Rewrite(found.graph, (*fused.done, *found.done), found.skipped)
 
 
 def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:

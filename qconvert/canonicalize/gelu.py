@@ -17,10 +17,11 @@ def fuse_gelu(graph: Graph) -> Rewrite:
 
     Exact up to rounding: it is the operator's definition. Only where the opset has it already.
     """
-    return sweep(graph, _attempt) if graph.opset >= _SINCE else Rewrite(graph)
+    return sweep(graph, gelu_by_erf) if graph.opset >= _SINCE else Rewrite(graph)
 
 
-def _attempt(graph: Graph, erf: Node) -> Change | Diagnostic | None:
+def gelu_by_erf(graph: Graph, erf: Node) -> Change | Diagnostic | None:
+    """The change that fuses the Gelu around an Erf."""
     scaled = graph.producer.get(erf.inputs[0]) if is_op(erf, "Erf") else None
     source = _over_root_two(graph, scaled) if scaled else None
     plus = graph.sole_consumer(erf.output)

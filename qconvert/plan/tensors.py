@@ -75,10 +75,21 @@ def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dic
             joined = [node.input(0), *node.outputs]
         elif node.op == "Concat" and work.target.tie_concat:
             joined = [*node.inputs, *node.outputs]
+        elif node.op == "Concat" and work.target.join_concat:
+            joined = [*node.outputs, *(name for name in node.inputs if _only_for(work, nodes, name))]
         names = [name for name in joined if name in parent]
         for other in names[1:]:
             parent[_find(parent, other)] = _find(parent, names[0])
     return parent
+
+
+def _only_for(work: Work, nodes: Mapping[str, NodePlan], name: str) -> bool:
+    """Whether a value is read once, and its kernel can write it in any scale."""
+    producer = work.graph.producer.get(name)
+    if producer is None or work.graph.sole_consumer(name) is None or work.keeps_scale(producer):
+        return False
+    dictated = {f.op for f in work.target.fixed_scales}
+    return nodes[producer.name].kind in (Kind.INTEGER, Kind.ABSORBED) and producer.op not in dictated
 
 
 def _find(parent: Mapping[str, str], name: str) -> str:

@@ -169,6 +169,7 @@ class Target:
     lookup: bool = False  # large constant tables read by Gather are stored in 8 bits, row by row
     residual_skip: bool = False  # a residual Add takes integers on its skip input only
     float_anchor: bool = False  # a float layer amid integers keeps float weights only behind a 16-bit carrier
+    join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
     tie_concat: bool = False  # the inputs of Concat share one scale
     rewrites: tuple[str, ...] = ()
     cost: CostModel | None = None

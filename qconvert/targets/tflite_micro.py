@@ -131,6 +131,7 @@ TFLITE_MICRO = Target(
     static_shapes=True,
     lowers=("unroll", "decompose", "whole-pool", "matmul-add-to-gemm"),
     same_scale=("AveragePool",),
+    join_concat=True,
     fixed_scales=FIXED,
     per_tensor=("Gemm", "MatMul"),
     advice=ADVICE,

@@ -23,6 +23,7 @@ from .sources import Source
 from .tape import Tape, start
 
 OPSET = 18  # ScatterElements adds up from here on
+_SHAPES = 2  # input shapes whose sessions are kept: each holds the weights and their errors
 DIRECTIONS = 32  # in all, over the samples
 
 
@@ -132,6 +133,8 @@ class _Bench:
     def _at(self, feed: Feed) -> tuple[_Errors, Session, _Products, Session]:
         key = tuple((name, tuple(array.shape)) for name, array in feed.items())
         if key not in self._made:
+            while len(self._made) >= _SHAPES:
+                self._made.pop(next(iter(self._made)))
             errors = _Errors(self._graph, self._sources, feed)
             products = _Products(self._graph, self._sources, feed)
             with opened(errors.graph, self._options) as first, opened(products.graph, self._options) as second:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import helper
 from operator_cases import Case, ints
-from tflite_support import convert, feeds_of, interpreters, random
+from tflite_support import convert, feeds_of, interpreters, onnx_model, random
 
 COMPOSED = [
     Case("HardSigmoid", "HardSigmoid", [(1, 3, 5, 4)], {"alpha": 1 / 6, "beta": 0.5}, spread=2.0),
@@ -53,9 +53,23 @@ def test_composed_operator(case: Case, tmp_path: Path) -> None:
 
 @interpreters
 def test_silu_is_logistic_times_its_input(tmp_path: Path) -> None:
-    from tflite_support import onnx_model
-
     nodes = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])]
     found = convert(onnx_model(nodes, {"x": (1, 3, 5, 4)}, ["y"]), tmp_path)
     assert found.ops == ["LOGISTIC", "MUL"]
     assert found.worst_db > 30
+
+
+@interpreters
+def test_gelu_by_erf_is_lowered_whatever_the_opset(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Div", ["x", "root"], ["d"]),
+        helper.make_node("Erf", ["d"], ["e"]),
+        helper.make_node("Add", ["e", "one"], ["a"]),
+        helper.make_node("Mul", ["x", "a"], ["m"]),
+        helper.make_node("Mul", ["m", "half"], ["y"]),
+    ]
+    weights = {"root": np.float32(np.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)}
+    model = onnx_model(nodes, {"x": (1, 3, 16)}, ["y"], weights)
+    found = convert(model, tmp_path, feeds_of(model, spread=2.0))
+    assert found.worst_db > 28
+    assert "LOGISTIC" in found.ops
