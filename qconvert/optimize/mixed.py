@@ -66,7 +66,7 @@ class _State:
 def _round(start: _State, lab: Lab, settings: MixedPrecision) -> _State:
     best, accepted, kept = start, 0, dict(start.kept)
     for count, tensor in enumerate(_worst(start.draft, lab, settings), 1):
-        kept = {**kept, **_around(start.draft.plan, lab.graph, tensor)}
+        kept = {**kept, **_around(start.draft.plan, start.draft.reference, tensor)}
         candidate = _with_plan(start.draft, lab, lab.replan(kept))
         if not _affordable(candidate, lab, settings):
             break

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 
+from threadpoolctl import threadpool_limits
+
 from ..calibrate import Sketch, activation_params, weight_params
 from ..data import Dataset
 from ..data.settings import Settings
 from ..emit import EMITTERS
 from ..emit.half import half_scales, to_half
+from ..emit.norms import sums_before_norms
 from ..graph import Graph
 from ..optimize import ALGORITHMS, Algorithm, AlgorithmStep, Draft, Lab, affordable, improve, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
@@ -30,9 +33,11 @@ def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe
 def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     """The draft in the recipe's format, or in that in which onnxruntime runs the same numbers."""
     emit = EMITTERS[planned.target.simulation or recipe.format or planned.target.formats[0]]
-    if recipe.precision != "float16":
-        return emit(draft.graph, draft.plan, draft.activations, draft.weights)
-    return to_half(emit(draft.graph, draft.plan, half_scales(draft.activations), half_scales(draft.weights)))
+    half = recipe.precision == "float16"
+    activations, weights = (half_scales(draft.activations), half_scales(draft.weights)) if half else (draft.activations, draft.weights)
+    graph = emit(draft.graph, draft.plan, activations, weights)
+    graph = sums_before_norms(graph) if planned.target.sum_before_norm else graph
+    return to_half(graph) if half else graph
 
 
 def best_draft(
@@ -56,7 +61,8 @@ def best_draft(
         return draft, ()
     with stages.stage("optimize") as progress:
         lab = laboratory(planned, dataset, recipe, source, threads)
-        return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
+        with threadpool_limits(1, "blas"):  # sums in another order would give other bytes, and small products are faster so
+            return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
 
 
 def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Source | None, threads: int) -> Lab:

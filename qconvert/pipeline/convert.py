@@ -305,7 +305,7 @@ def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, s
     with stages.stage("layers") as progress:
         artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
         values = dequantized_values(artefact, planned.plan.tensors)
-        return layer_errors(planned.graph, artefact, values, samples, shapes=planned.plan.shapes, count=_LAYER_SAMPLES, threads=request.threads, progress=progress)
+        return layer_errors(made.draft.reference, artefact, values, samples, shapes=planned.plan.shapes, count=_LAYER_SAMPLES, threads=request.threads, progress=progress)
 
 
 # --- publication -------------------------------------------------------------------------------------------------------

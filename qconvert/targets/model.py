@@ -168,6 +168,7 @@ class Target:
     attention_mode: Literal["static", "dynamic"] = "static"  # what `mode: auto` means for models with attention
     lookup: bool = False  # large constant tables read by Gather are stored in 8 bits, row by row
     residual_skip: bool = False  # a residual Add takes integers on its skip input only
+    sum_before_norm: bool = False  # residual additions in front of LayerNormalization are written as Sum (see `emit.norms`)
     float_anchor: bool = False  # a float layer amid integers keeps float weights only behind a 16-bit carrier
     join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
     tie_concat: bool = False  # the inputs of Concat share one scale

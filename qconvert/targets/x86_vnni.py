@@ -119,6 +119,7 @@ X86_VNNI = Target(
     dynamic=("MatMul", "Gemm"),
     attention_mode="dynamic",
     lookup=True,
+    sum_before_norm=True,
     float_anchor=True,
     rewrites=("stem-channels", "depthwise-channels", "average-pool-to-conv", "hard-swish"),
     cost=CostModel(
