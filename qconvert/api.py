@@ -50,5 +50,15 @@ def convert(
         QConvertError: with every diagnostic; `exit_code` is that of the command line.
     """
     chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    request, _ = make_request(Path(model), Path(output), None if data is None else Path(data), chosen, target, changes or {}, evaluate, threads, None if report_dir is None else Path(report_dir))
+    request, _ = make_request(
+        Path(model),
+        Path(output),
+        None if data is None else Path(data),
+        chosen,
+        target,
+        changes or {},
+        evaluate,
+        threads,
+        None if report_dir is None else Path(report_dir),
+    )
     return _convert(request, listener)

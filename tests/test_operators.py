@@ -312,7 +312,12 @@ def _bounds(case: Case, made: Quantized, feeds: list[Feed]) -> list[list[Array]]
 
 # --- the oracle --------------------------------------------------------------------------------------------------------
 
-CLAIMS = [(target, op) for target in TARGETS.values() if not target.simulation for op in dict.fromkeys(kernel.op for kernel in target.kernels)]
+CLAIMS = [
+    (target, op)
+    for target in TARGETS.values()
+    if not target.simulation
+    for op in dict.fromkeys(kernel.op for kernel in target.kernels)
+]
 CALLS = [
     pytest.param(target, case, id=f"{target.name}, {op} {case.label}") for target, op in CLAIMS for case in _cases(op)
 ]

@@ -51,9 +51,7 @@ class Hints:
 NO_HINTS = Hints()
 
 
-def sanity(
-    name: str, lo: float, hi: float, mean: float, std: float, hints: Hints = NO_HINTS
-) -> tuple[Diagnostic, ...]:
+def sanity(name: str, lo: float, hi: float, mean: float, std: float, hints: Hints = NO_HINTS) -> tuple[Diagnostic, ...]:
     """Judge one input by its statistics over all samples.
 
     Values of 0..255 are not suspicious by themselves, many models take them; only `expected_mean` can tell.

@@ -22,7 +22,10 @@ _STAY_FLOAT32 = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX wants i
 
 def half_scales(params: Mapping[Key, QuantParams]) -> dict[Key, QuantParams]:
     """Parameters whose scales are float16 numbers, so that codes and real values fit together exactly."""
-    return {key: replace(p, scale=np.asarray(np.maximum(p.scale, _SMALLEST), dtype=np.float16).astype(np.float32)) for key, p in params.items()}
+    return {
+        key: replace(p, scale=np.asarray(np.maximum(p.scale, _SMALLEST), dtype=np.float16).astype(np.float32))
+        for key, p in params.items()
+    }
 
 
 def to_half(graph: Graph) -> Graph:
@@ -33,7 +36,9 @@ def to_half(graph: Graph) -> Graph:
     """
     body = next((node for node in graph.nodes if node.bodies), None)
     if body is not None:
-        raise fail("R009", f"float16 is not supported for models with {body.op} bodies", body.name, "use `precision: float32`")
+        raise fail(
+            "R009", f"float16 is not supported for models with {body.op} bodies", body.name, "use `precision: float32`"
+        )
     edit = Edit(graph)
     fixed = {node.input(i) for node in graph.nodes for i in _STAY_FLOAT32.get(node.op, ())}
     for name, tensor in graph.weights.items():
@@ -55,14 +60,26 @@ def _half(array: Array) -> Array:
 
 def _cast_inputs(edit: Edit, graph: Graph) -> dict[str, str]:
     names = {name: edit.fresh(f"{name}/half") for name in graph.feeds if graph.type_of(name).dtype == "float32"}
-    edit.add(*(Node("Cast", (name,), (half,), {"to": _FLOAT16}, edit.fresh_node(f"{name}/Cast")) for name, half in names.items()))
+    edit.add(
+        *(
+            Node("Cast", (name,), (half,), {"to": _FLOAT16}, edit.fresh_node(f"{name}/Cast"))
+            for name, half in names.items()
+        )
+    )
     return names
 
 
 def _cast_outputs(edit: Edit, graph: Graph) -> dict[str, str]:
-    wanted = [name for name in graph.outputs if graph.type_of(name).dtype in ("float32", None) and name in graph.producer]
+    wanted = [
+        name for name in graph.outputs if graph.type_of(name).dtype in ("float32", None) and name in graph.producer
+    ]
     names = {name: edit.fresh(f"{name}/half") for name in wanted}
-    edit.add(*(Node("Cast", (half,), (name,), {"to": _FLOAT32}, edit.fresh_node(f"{name}/Cast")) for name, half in names.items()))
+    edit.add(
+        *(
+            Node("Cast", (half,), (name,), {"to": _FLOAT32}, edit.fresh_node(f"{name}/Cast"))
+            for name, half in names.items()
+        )
+    )
     return names
 
 
@@ -74,5 +91,3 @@ def _converted(node: Node, renamed: Mapping[str, str]) -> Node:
         attributes["value"] = _half(attributes["value"])
     inputs, outputs = (tuple(renamed.get(name, name) for name in names) for names in (node.inputs, node.outputs))
     return node.with_(inputs=inputs, outputs=outputs, attributes=attributes)
-
-

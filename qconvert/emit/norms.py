@@ -14,6 +14,10 @@ def sums_before_norms(graph: Graph) -> Graph:
     edit = Edit(graph)
     for node in graph.nodes:
         reader = graph.sole_consumer(node.output) if node.op == "Add" and node.domain == "" else None
-        if reader is not None and reader.op == "LayerNormalization" and not any(name in graph.weights for name in node.inputs):
+        if (
+            reader is not None
+            and reader.op == "LayerNormalization"
+            and not any(name in graph.weights for name in node.inputs)
+        ):
             edit.replace(node, node.with_(op="Sum"))
     return edit.graph() if edit.changed else graph

@@ -37,7 +37,9 @@ def judge(
     return _judged(_gates(gates, measured, integer_share))
 
 
-def judge_limits(limits: Limits, arena: int | None, flash: int | None) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
+def judge_limits(
+    limits: Limits, arena: int | None, flash: int | None
+) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
     """Judge the memory limits of the recipe.
 
     Args:
@@ -45,8 +47,24 @@ def judge_limits(limits: Limits, arena: int | None, flash: int | None) -> tuple[
     """
     return _judged(
         (
-            _Gate("limits.arena", limits.arena, arena, "arena to reserve", "{:.0f} bytes", "the arena is not known for this target", True),
-            _Gate("limits.flash", limits.flash, flash, "size of the model", "{:.0f} bytes", "the size was not measured", True),
+            _Gate(
+                "limits.arena",
+                limits.arena,
+                arena,
+                "arena to reserve",
+                "{:.0f} bytes",
+                "the arena is not known for this target",
+                True,
+            ),
+            _Gate(
+                "limits.flash",
+                limits.flash,
+                flash,
+                "size of the model",
+                "{:.0f} bytes",
+                "the size was not measured",
+                True,
+            ),
         )
     )
 

@@ -9,9 +9,13 @@ from .reconstruct import Reconstruction, reconstruct
 from .refine import Refinement, refine
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "equalize": Algorithm("channels of uneven range scaled alike, between activations and weights", Equalization, equalize),
+    "equalize": Algorithm(
+        "channels of uneven range scaled alike, between activations and weights", Equalization, equalize
+    ),
     "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
-    "reconstruct": Algorithm("weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct),
+    "reconstruct": Algorithm(
+        "weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct
+    ),
     "refine": Algorithm("ranges moved by their effect on the output, where that takes seconds", Refinement, refine),
     "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
 }

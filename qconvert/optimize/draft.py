@@ -101,7 +101,9 @@ def split(feeds: Sequence[Feed]) -> tuple[list[Feed], list[Feed]]:
     """Samples to learn from and samples to judge by: every fourth is held out. A handful of samples serves as both."""
     if len(feeds) < 8:
         return list(feeds), list(feeds)
-    return [f for i, f in enumerate(feeds) if i % 4 != 3], [f for i, f in enumerate(feeds) if i % 4 == 3][:MOST_HELD_OUT]
+    return [f for i, f in enumerate(feeds) if i % 4 != 3], [f for i, f in enumerate(feeds) if i % 4 == 3][
+        :MOST_HELD_OUT
+    ]
 
 
 def affordable(feeds: Iterable[Feed]) -> list[Feed]:

@@ -50,7 +50,10 @@ def moments(node: Node, kernel: tuple[int, ...], wanted: Sequence[Array] | None,
 
 def _products(left: Sequence[Array], right: Sequence[Array]) -> Array:
     """Sum over samples of xᵀq, [G, K, K]; products in float32, sums in float64."""
-    return sum((np.matmul(x.transpose(0, 2, 1), q).astype(np.float64) for x, q in zip(left, right, strict=True)), start=np.zeros(()))
+    return sum(
+        (np.matmul(x.transpose(0, 2, 1), q).astype(np.float64) for x, q in zip(left, right, strict=True)),
+        start=np.zeros(()),
+    )
 
 
 def _sums(arrays: Sequence[Array]) -> Array:
@@ -78,7 +81,11 @@ def _windows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:
     batch, channels = view.shape[:2]
     positions = int(np.prod(view.shape[2 : 2 + spatial]))
     thin = max(1, -(-batch * positions // ROWS))
-    split = view.reshape(batch, group, channels // group, positions, -1) if thin == 1 else _thinned(view, group, positions, thin)
+    split = (
+        view.reshape(batch, group, channels // group, positions, -1)
+        if thin == 1
+        else _thinned(view, group, positions, thin)
+    )
     return np.ascontiguousarray(split.transpose(1, 0, 3, 2, 4)).reshape(group, -1, kernel[1] * int(np.prod(kernel[2:])))
 
 
@@ -87,5 +94,6 @@ def _thinned(view: Array, group: int, positions: int, thin: int) -> Array:
     batch, channels = view.shape[:2]
     spatial = (view.ndim - 2) // 2
     index = np.unravel_index(np.arange(0, positions, thin), view.shape[2 : 2 + spatial])
-    picked = view[(slice(None), slice(None), *index)]
+    everything: tuple[Any, ...] = (slice(None), slice(None))
+    picked: Array = view[everything + index]
     return picked.reshape(batch, group, channels // group, len(index[0]), -1)

@@ -82,7 +82,15 @@ def run_layer(node: Node, inputs: Sequence[Array], weights: Array, bias: Array |
     """Outputs of one layer with the given constants."""
     names = ("x", "w", "b") if bias is not None else ("x", "w")
     constants = {"w": weight(weights)} | ({"b": weight(bias)} if bias is not None else {})
-    graph = Graph((node.with_(inputs=names, outputs=("y",)),), ("x",), ("y",), constants, _types("x", "y"), {"": 21}, ir_version=10)
+    graph = Graph(
+        (node.with_(inputs=names, outputs=("y",)),),
+        ("x",),
+        ("y",),
+        constants,
+        _types("x", "y"),
+        {"": 21},
+        ir_version=10,
+    )
     with opened(graph, Options(threads=threads)) as session:
         return [session.run({"x": array})["y"] for array in inputs]
 
@@ -123,10 +131,15 @@ class _Run:
         inside = {out for node in nodes for out in node.outputs}
         sources = tuple(dict.fromkeys(r for n in nodes for r in n.reads if r in self._known and r not in inside))
         used = {n.name for n in nodes}
-        wanted = tuple(out for n in nodes for out in n.outputs if out and (out == name or self._left.get(out, set()) - used))
+        wanted = tuple(
+            out for n in nodes for out in n.outputs if out and (out == name or self._left.get(out, set()) - used)
+        )
         piece = self._piece(nodes, sources, wanted)
         with opened(piece, Options(optimize=False, threads=self._threads)) as session:
-            rows = [session.run({s: self._known[s][i] for s in sources}) for i in range(len(next(iter(self._known.values()))))]
+            rows = [
+                session.run({s: self._known[s][i] for s in sources})
+                for i in range(len(next(iter(self._known.values()))))
+            ]
         for out in wanted:
             self._known[out] = [row[out] for row in rows]
         for node in nodes:
@@ -149,7 +162,15 @@ class _Run:
         weights = {name: w for name, w in graph.weights.items() if name in read}
         types = {name: graph.type_of(name) for name in (*sources, *wanted)}
         missing = {name: _type_like(self._known[name][0]) for name in sources}
-        return Graph(tuple(nodes), sources, wanted, weights, {**types, **missing}, graph.opsets, ir_version=max(graph.ir_version, 10))
+        return Graph(
+            tuple(nodes),
+            sources,
+            wanted,
+            weights,
+            {**types, **missing},
+            graph.opsets,
+            ir_version=max(graph.ir_version, 10),
+        )
 
 
 def _types(*names: str) -> dict[str, TensorType]:
@@ -162,7 +183,9 @@ def _type_like(array: Array) -> TensorType:
 
 def stacked_mean(arrays: Sequence[Array], axis: int) -> tuple[Array, Array, int]:
     """Mean [C] and standard error [C] over samples of the per-sample channel means, and the number of samples."""
-    means = np.stack([np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]).mean(axis=0, dtype=np.float64) for a in arrays])
+    means = np.stack(
+        [np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]).mean(axis=0, dtype=np.float64) for a in arrays]
+    )
     count = len(arrays)
     error = means.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(means.shape[1])
     return means.mean(axis=0), error, count

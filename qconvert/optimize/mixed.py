@@ -28,11 +28,17 @@ class MixedPrecision(Settings):
     below: float = Field(default=15.0, description="only where the output SQNR in dB is lower than this")
     enough: float = Field(default=20.0, description="output SQNR in dB at which no more layers are left float")
     gain: Annotated[float, Field(gt=0)] = Field(default=0.3, description="dB that each tensor left float must gain")
-    share: Annotated[float, Field(gt=0, le=1)] = Field(default=0.05, description="only tensors that make at least this share of all noise are tried")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.05, description="only tensors that make at least this share of all noise are tried"
+    )
     most: Annotated[int, Field(ge=1)] = Field(default=6, description="most tensors that are tried in a round")
     rounds: Annotated[int, Field(ge=1)] = Field(default=4, description="most rounds")
-    integer_macs: Annotated[float, Field(ge=0, le=1)] = Field(default=0.7, description="least share of the multiply-accumulates that stays integer")
-    speedup: Annotated[float, Field(ge=0)] = Field(default=1.1, description="least predicted speed-up that must remain, where the target has a cost model")
+    integer_macs: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.7, description="least share of the multiply-accumulates that stays integer"
+    )
+    speedup: Annotated[float, Field(ge=0)] = Field(
+        default=1.1, description="least predicted speed-up that must remain, where the target has a cost model"
+    )
     samples: Annotated[int, Field(ge=1)] = Field(default=3, description="samples on which noise is measured")
 
 
@@ -163,7 +169,10 @@ def rounded(graph: Graph, tensors: Iterable[str], params: Mapping[str, QuantPara
     fresh: dict[str, str] = {}
     for name in tensors:
         codes, fresh[name] = edit.fresh(f"{name}/q"), edit.fresh(f"{name}/dq")
-        constants = (edit.add_weight(f"{name}/scale", params[name].scale), edit.add_weight(f"{name}/zero_point", params[name].zero_point))
+        constants = (
+            edit.add_weight(f"{name}/scale", params[name].scale),
+            edit.add_weight(f"{name}/zero_point", params[name].zero_point),
+        )
         edit.add(
             Node("QuantizeLinear", (name, *constants), (codes,), name=edit.fresh_node(f"{name}/q")),
             Node("DequantizeLinear", (codes, *constants), (fresh[name],), name=edit.fresh_node(f"{name}/dq")),

@@ -66,7 +66,9 @@ def improve(
         candidate = algorithm.run(best, lab, settings)
         after = lab.score(candidate) if candidate is not best else score
         kept = candidate is not best and (always or after > score + _WORTH_DB)
-        done.append(AlgorithmStep(name=name, kept=kept, before_db=score, after_db=after, seconds=time.perf_counter() - start))
+        done.append(
+            AlgorithmStep(name=name, kept=kept, before_db=score, after_db=after, seconds=time.perf_counter() - start)
+        )
         if kept:
             best, score = candidate, after
         progress(n + 1, len(steps))

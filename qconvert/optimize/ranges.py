@@ -14,7 +14,9 @@ from .draft import Draft, Lab
 class RangeChoice(Settings):
     """Settings of `ranges`."""
 
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = Field(default=("mse", "min-max", "percentile"), description="methods to try")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=("mse", "min-max", "percentile"), description="methods to try"
+    )
 
 
 def choose_ranges(draft: Draft, lab: Lab, settings: RangeChoice) -> Draft:
@@ -30,4 +32,6 @@ def choose_ranges(draft: Draft, lab: Lab, settings: RangeChoice) -> Draft:
 def _with_method(draft: Draft, lab: Lab, method: str) -> Draft:
     calibration = lab.calibration.model_copy(update={"method": method})
     activations = activation_params(draft.plan, draft.sketches, calibration)
-    return draft.with_(activations=activations, weights=weight_params(draft.graph, draft.plan, activations, calibration))
+    return draft.with_(
+        activations=activations, weights=weight_params(draft.graph, draft.plan, activations, calibration)
+    )

@@ -28,13 +28,22 @@ class Reconstruction(Settings):
     """Settings of `reconstruct`."""
 
     rounding: bool | None = Field(
-        default=None, description="round weights by GPTQ; by default only where scales are coarse (per tensor, or below 8 bits): elsewhere activations decide"
+        default=None,
+        description="round weights by GPTQ; by default only where scales are coarse (per tensor, or below 8 bits): elsewhere activations decide",
     )
     bias: bool = Field(default=True, description="correct biases for the mean error")
-    asymmetric: bool = Field(default=False, description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8")
-    damping: Annotated[float, Field(gt=0)] = Field(default=0.01, description="share of the mean diagonal added to Gram matrices; ten times that where rows are few")
+    asymmetric: bool = Field(
+        default=False,
+        description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8",
+    )
+    damping: Annotated[float, Field(gt=0)] = Field(
+        default=0.01, description="share of the mean diagonal added to Gram matrices; ten times that where rows are few"
+    )
     samples: Annotated[int, Field(ge=1)] = Field(default=64, description="samples to learn from, at most")
-    max_inputs: Annotated[int, Field(gt=0)] = Field(default=4608, description="layers with more inputs a neuron are rounded to nearest, which bounds memory and time")
+    max_inputs: Annotated[int, Field(gt=0)] = Field(
+        default=4608,
+        description="layers with more inputs a neuron are rounded to nearest, which bounds memory and time",
+    )
 
 
 def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
@@ -75,7 +84,9 @@ class _Bench:
         self.layers[node.name] = _Layer(weights, fixed, params)
         return weights, fixed if fixed is not None else bias
 
-    def _weights(self, station: Station, original: Array, params: QuantParams, plan: WeightPlan) -> tuple[Array, QuantParams]:
+    def _weights(
+        self, station: Station, original: Array, params: QuantParams, plan: WeightPlan
+    ) -> tuple[Array, QuantParams]:
         node, settings = station.node, self.settings
         coarse = plan.axis is None or plan.format.bits < 8
         rounding = coarse if settings.rounding is None else settings.rounding
@@ -85,7 +96,9 @@ class _Bench:
         found = moments(node, original.shape, station.wanted_in if settings.asymmetric else None, station.got_in)
         damping = settings.damping * (10 if found.rows < 4 * matrix.shape[2] else 1)
         target = _targets(matrix, found.gram, found.cross, damping) if settings.asymmetric else matrix
-        params = constant_params(from_matrix(node, target, original.shape).astype(np.float32), plan, self.lab.calibration.weights)
+        params = constant_params(
+            from_matrix(node, target, original.shape).astype(np.float32), plan, self.lab.calibration.weights
+        )
         scales = _scales(params, matrix.shape[:2])
         limits = (params.format.qmin, params.format.qmax)
         codes = np.stack([gptq(w, g, s, limits, damping) for w, g, s in zip(target, found.gram, scales, strict=True)])
@@ -126,7 +139,11 @@ def simulated(plan: Plan) -> Plan:
 
 
 def _inputs(node: Node, array: Array) -> int:
-    return int(np.prod(array.shape[1:])) if node.op == "Conv" else int(array.shape[-1] if node.attr("transB", 0) else array.shape[0])
+    return (
+        int(np.prod(array.shape[1:]))
+        if node.op == "Conv"
+        else int(array.shape[-1] if node.attr("transB", 0) else array.shape[0])
+    )
 
 
 def to_matrix(node: Node, array: Array) -> Array:

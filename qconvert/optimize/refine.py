@@ -18,7 +18,14 @@ from ..data.settings import Settings
 from ..plan import Plan
 from .draft import Draft, Lab
 
-_MOVES = ((1.0, 0.9), (1.0, 1.1), (0.9, 1.0), (1.1, 1.0), (1.0, 0.8), (1.0, 1.25))  # factors on the low and the high end
+_MOVES = (
+    (1.0, 0.9),
+    (1.0, 1.1),
+    (0.9, 1.0),
+    (1.1, 1.0),
+    (1.0, 0.8),
+    (1.0, 1.25),
+)  # factors on the low and the high end
 _LEAST_DB = 0.01
 
 
@@ -26,8 +33,12 @@ class Refinement(Settings):
     """Settings of `refine`."""
 
     samples: Annotated[int, Field(ge=1)] = Field(default=64, description="samples to learn from, at most")
-    least: Annotated[int, Field(ge=1)] = Field(default=16, description="where fewer samples than this are affordable, nothing is done")
-    work: Annotated[float, Field(gt=0)] = Field(default=1e11, description="multiply-accumulates that the search may cost")
+    least: Annotated[int, Field(ge=1)] = Field(
+        default=16, description="where fewer samples than this are affordable, nothing is done"
+    )
+    work: Annotated[float, Field(gt=0)] = Field(
+        default=1e11, description="multiply-accumulates that the search may cost"
+    )
 
 
 def refine(draft: Draft, lab: Lab, settings: Refinement) -> Draft:

@@ -34,7 +34,9 @@ def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     """The draft in the recipe's format, or in that in which onnxruntime runs the same numbers."""
     emit = EMITTERS[planned.target.simulation or recipe.format or planned.target.formats[0]]
     half = recipe.precision == "float16"
-    activations, weights = (half_scales(draft.activations), half_scales(draft.weights)) if half else (draft.activations, draft.weights)
+    activations, weights = (
+        (half_scales(draft.activations), half_scales(draft.weights)) if half else (draft.activations, draft.weights)
+    )
     graph = emit(draft.graph, draft.plan, activations, weights)
     graph = sums_before_norms(graph) if planned.target.sum_before_norm else graph
     return to_half(graph) if half else graph
@@ -61,7 +63,9 @@ def best_draft(
         return draft, ()
     with stages.stage("optimize") as progress:
         lab = laboratory(planned, dataset, recipe, source, threads)
-        with threadpool_limits(1, "blas"):  # sums in another order would give other bytes, and small products are faster so
+        with threadpool_limits(
+            1, "blas"
+        ):  # sums in another order would give other bytes, and small products are faster so
             return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
 
 
@@ -72,7 +76,13 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
     deployed = next(s for s in planned.target.sessions if s.deployed)
     options = Options(deployed.optimize, threads, deployed.config)
     return Lab(
-        planned.graph, fit, held_out, recipe.calibration, lambda kept: replanned(planned, recipe, source, kept), lambda d: emitted(d, planned, recipe), options
+        planned.graph,
+        fit,
+        held_out,
+        recipe.calibration,
+        lambda kept: replanned(planned, recipe, source, kept),
+        lambda d: emitted(d, planned, recipe),
+        options,
     )
 
 

@@ -121,8 +121,21 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         needs, size = result.device, measured.size
         memory, beyond = judge_limits(recipe.limits, needs.recommended if needs else None, size.bytes if size else None)
         stages.note(*failures, *beyond)
-        record = make_record(request.recipe, planned, dataset, draft.activations, result, measured, (*gates, *memory, *request.judged), stages, request.model, request.data)
-        return _publish(with_details(record, planned, draft, sketches, widening), recipe, files, proved.companions, place, folder)
+        record = make_record(
+            request.recipe,
+            planned,
+            dataset,
+            draft.activations,
+            result,
+            measured,
+            (*gates, *memory, *request.judged),
+            stages,
+            request.model,
+            request.data,
+        )
+        return _publish(
+            with_details(record, planned, draft, sketches, widening), recipe, files, proved.companions, place, folder
+        )
 
 
 # --- data --------------------------------------------------------------------------------------------------------------
@@ -136,11 +149,18 @@ def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | N
     """
     if request.data is None:
         if planned.plan.taps:
-            raise fail("D001", f"this plan has {len(planned.plan.taps)} tensors whose ranges come from data, and no dataset was given", None, "give a folder with `-d`, or use `mode: dynamic`")
+            raise fail(
+                "D001",
+                f"this plan has {len(planned.plan.taps)} tensors whose ranges come from data, and no dataset was given",
+                None,
+                "give a folder with `-d`, or use `mode: dynamic`",
+            )
         return None
     graph = planned.original
     with stages.stage("data"):
-        dataset = open_dataset(request.data, {name: graph.type_of(name) for name in graph.feeds}, request.recipe.dataset, request.base_dir)
+        dataset = open_dataset(
+            request.data, {name: graph.type_of(name) for name in graph.feeds}, request.recipe.dataset, request.base_dir
+        )
     stages.note(*dataset.diagnostics)
     return with_holdout(dataset, request.recipe.dataset.evaluation_samples) if request.hold_out else dataset
 
@@ -151,7 +171,10 @@ def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None,
     Raises:
         QConvertError: M006, M009, V006.
     """
-    with stages.stage("check rewrites"), opened(planned.original, Options(optimize=False), where=request.model) as before:
+    with (
+        stages.stage("check rewrites"),
+        opened(planned.original, Options(optimize=False), where=request.model) as before,
+    ):
         if dataset is None or not planned.canonical.applied:
             return
         compared = Comparison()
@@ -161,13 +184,20 @@ def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None,
     found = compared.result("calibration").sqnr_db
     if found < _SAME_DB:
         rules = ", ".join(applied.rule for applied in planned.canonical.applied)
-        raise fail("V006", f"canonicalization changed the outputs: {found:.1f} dB", rules, "please report this model; `placement` and other settings cannot help")
+        raise fail(
+            "V006",
+            f"canonicalization changed the outputs: {found:.1f} dB",
+            rules,
+            "please report this model; `placement` and other settings cannot help",
+        )
 
 
 # --- calibration -------------------------------------------------------------------------------------------------------
 
 
-def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> tuple[Mapping[str, Sketch], Widening]:
+def _calibrate(
+    request: Request, planned: Planned, dataset: Dataset | None, stages: Stages
+) -> tuple[Mapping[str, Sketch], Widening]:
     sketchers = {name: Sketcher() for name in planned.plan.taps} if dataset is not None else {}
     widening = Widening(sketchers)
     if dataset is None:
@@ -181,7 +211,13 @@ def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stag
                 widening(count, total)
                 progress(count, total)
 
-            collect(planned.graph, watch(dataset.calibration), {name: (s,) for name, s in sketchers.items()}, request.threads, done)
+            collect(
+                planned.graph,
+                watch(dataset.calibration),
+                {name: (s,) for name, s in sketchers.items()},
+                request.threads,
+                done,
+            )
     else:
         for _ in watch(dataset.calibration.take(PROOF_SAMPLES)):
             pass
@@ -245,7 +281,9 @@ class _Made:
     draft: Draft
 
 
-def _measure(request: Request, planned: Planned, path: Path, made: _Made, dataset: Dataset | None, stages: Stages) -> Measurements:
+def _measure(
+    request: Request, planned: Planned, path: Path, made: _Made, dataset: Dataset | None, stages: Stages
+) -> Measurements:
     recipe, size = request.recipe, measure_size(model_files(request.model), model_files(path))
     if dataset is None or not request.evaluate:
         return Measurements(size=size)
@@ -255,7 +293,9 @@ def _measure(request: Request, planned: Planned, path: Path, made: _Made, datase
         return Measurements(size=size)
     with stages.stage("evaluate") as progress, closing(runner):
         float_session = Session(request.model, Options(threads=request.threads), where=request.model)
-        evaluated = evaluate(float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress)
+        evaluated = evaluate(
+            float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
+        )
     _raise_errors(list(evaluated.diagnostics))
     stages.note(*evaluated.diagnostics)
     latency = _latency(request, planned, path, samples, stages)
@@ -277,9 +317,24 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
     with stages.stage("latency"):
         options = Options(threads=settings.threads)
         feed = next(iter(samples)).feed
-        found = measure_latency(Session(request.model, options), Session(path, options), feed, on_target=platform.machine() in target.hosts, threads=settings.threads, rounds=settings.rounds)
+        found = measure_latency(
+            Session(request.model, options),
+            Session(path, options),
+            feed,
+            on_target=platform.machine() in target.hosts,
+            threads=settings.threads,
+            rounds=settings.rounds,
+        )
     if not found.on_target:
-        stages.note(Diagnostic("V102", f"latency was measured on {found.host}, which is not the target", None, "run the file on the target", Severity.NOTE))
+        stages.note(
+            Diagnostic(
+                "V102",
+                f"latency was measured on {found.host}, which is not the target",
+                None,
+                "run the file on the target",
+                Severity.NOTE,
+            )
+        )
     if found.ratio < 1:
         stages.note(_slower(planned.plan, found.ratio))
     return found
@@ -293,10 +348,20 @@ def _profile(request: Request, path: Path, samples: Samples, latency: Latency, s
 
 def _slower(plan: Plan, ratio: float) -> Diagnostic:
     """The warning that names what loses and the rule that would leave it float."""
-    losing = sorted((p.integer_ns - p.float_ns, name) for name, p in plan.nodes.items() if p.kind.value == "integer" and p.integer_ns > p.float_ns)[-3:]
+    losing = sorted(
+        (p.integer_ns - p.float_ns, name)
+        for name, p in plan.nodes.items()
+        if p.kind.value == "integer" and p.integer_ns > p.float_ns
+    )[-3:]
     names = ", ".join(f'"{name}"' for _, name in reversed(losing))
-    hint = f"rules: [{{match: {{name: [{names}]}}, set: {{keep: float}}}}]" if names else "keep the FP32 model for this host"
-    return Diagnostic("V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING)
+    hint = (
+        f"rules: [{{match: {{name: [{names}]}}, set: {{keep: float}}}}]"
+        if names
+        else "keep the FP32 model for this host"
+    )
+    return Diagnostic(
+        "V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING
+    )
 
 
 def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
@@ -305,13 +370,24 @@ def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, s
     with stages.stage("layers") as progress:
         artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
         values = dequantized_values(artefact, planned.plan.tensors)
-        return layer_errors(made.draft.reference, artefact, values, samples, shapes=planned.plan.shapes, count=_LAYER_SAMPLES, threads=request.threads, progress=progress)
+        return layer_errors(
+            made.draft.reference,
+            artefact,
+            values,
+            samples,
+            shapes=planned.plan.shapes,
+            count=_LAYER_SAMPLES,
+            threads=request.threads,
+            progress=progress,
+        )
 
 
 # --- publication -------------------------------------------------------------------------------------------------------
 
 
-def _publish(record: RunRecord, recipe: Recipe, files: list[Path], companions: tuple[Path, ...], place: Destination, folder: Path) -> RunRecord:
+def _publish(
+    record: RunRecord, recipe: Recipe, files: list[Path], companions: tuple[Path, ...], place: Destination, folder: Path
+) -> RunRecord:
     """Name the outputs, write the reports beside them, and rename everything into place, the model last."""
     accepted = record.status == "done"
     extra = list(companions) if accepted else []
@@ -322,10 +398,15 @@ def _publish(record: RunRecord, recipe: Recipe, files: list[Path], companions: t
         rename_data(files[0], names[0])
     files = [*files, *extra]
     targets = [model, *map(model.with_name, names)]
-    outputs = tuple(OutputInfo(path=str(t), bytes=f.stat().st_size, sha256=sha256(f)) for f, t in zip(files, targets, strict=True))
+    outputs = tuple(
+        OutputInfo(path=str(t), bytes=f.stat().st_size, sha256=sha256(f)) for f, t in zip(files, targets, strict=True)
+    )
     final = record.model_copy(update={"outputs": outputs})
     stale = [place.rejected, place.rejected.with_name(place.rejected.name + ".data")] if accepted else []
     with staged(place.report.parent) as beside:  # which may be on another file system
         reports = stage_reports(final, recipe.report, place, beside)
-        publish([*zip(files[1:], targets[1:], strict=True), *reports, (files[0], model)], [*stale, *stale_reports(reports, place)])
+        publish(
+            [*zip(files[1:], targets[1:], strict=True), *reports, (files[0], model)],
+            [*stale, *stale_reports(reports, place)],
+        )
     return final

@@ -18,7 +18,9 @@ from .events import Stages
 from .prices import affordable, merged
 from .suitable import fixed_shapes, refuse, refuse_float
 
-_WORTH = 0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
+_WORTH = (
+    0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,9 @@ class Planned:
         return self.canonical.graph
 
 
-def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None = None, feed: Feed | None = None) -> Planned:
+def make_plan(
+    model: Path, recipe: Recipe, stages: Stages, source: Source | None = None, feed: Feed | None = None
+) -> Planned:
     """Load a model and plan it.
 
     Raises:
@@ -67,7 +71,9 @@ def make_plan(model: Path, recipe: Recipe, stages: Stages, source: Source | None
 _NOTICEABLE = 1.15
 
 
-def _faster(graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan) -> tuple[Diagnostic, ...]:
+def _faster(
+    graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan
+) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
     if chosen.prediction.speedup is None or not recipe.integer_macs:
         return ()
@@ -76,7 +82,9 @@ def _faster(graph: Graph, target: Target, recipe: Recipe, source: Source | None,
     if speedup < _NOTICEABLE * chosen.prediction.speedup:
         return ()
     text = f"predicted {speedup:.2f}x FP32 speed with {share:.0%} of the MACs in integers, {chosen.prediction.speedup:.2f}x as planned"
-    return (Diagnostic("P100", text, None, f"set `integer_macs: {max(share - 0.01, 0):.2f}` in the recipe", Severity.NOTE),)
+    return (
+        Diagnostic("P100", text, None, f"set `integer_macs: {max(share - 0.01, 0):.2f}` in the recipe", Severity.NOTE),
+    )
 
 
 def target_of(recipe: Recipe) -> Target:
@@ -89,9 +97,16 @@ def target_of(recipe: Recipe) -> Target:
     if target is None:
         raise fail("R010", f"unknown target: {recipe.target}", None, f"targets are {', '.join(TARGETS)}")
     if recipe.format is not None and recipe.format not in target.formats:
-        raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}")
+        raise fail(
+            "R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}"
+        )
     if recipe.precision not in target.precisions:
-        raise fail("R009", f"{target.title} does not take `{recipe.precision}`", "precision", f"choose {' or '.join(target.precisions)}")
+        raise fail(
+            "R009",
+            f"{target.title} does not take `{recipe.precision}`",
+            "precision",
+            f"choose {' or '.join(target.precisions)}",
+        )
     for key in ("io", "keep_layout", "limits"):
         if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
             raise fail("R009", f"{target.title} does not take `{key}`", key, f"remove `{key}`")
@@ -100,7 +115,9 @@ def target_of(recipe: Recipe) -> Target:
     return target
 
 
-def _best_form(original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None) -> tuple[Canonical, Plan]:
+def _best_form(
+    original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None
+) -> tuple[Canonical, Plan]:
     """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
     best = canonicalize(original, extra=target.lowers)
     best = Canonical(with_types(best.graph, recipe.shapes, feed), best.applied, best.diagnostics)
@@ -119,9 +136,23 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def _plan(graph: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None, extra: Mapping[str, Change] | None = None) -> Plan:
+def _plan(
+    graph: Graph,
+    target: Target,
+    recipe: Recipe,
+    source: Source | None,
+    feed: Feed | None,
+    extra: Mapping[str, Change] | None = None,
+) -> Plan:
     rules = resolve_rules(recipe.rules, graph, source)
-    return plan(graph, target, recipe, concrete_shapes(graph, recipe.shapes, feed), merged(rules.nodes, extra or {}), rules.tensors)
+    return plan(
+        graph,
+        target,
+        recipe,
+        concrete_shapes(graph, recipe.shapes, feed),
+        merged(rules.nodes, extra or {}),
+        rules.tensors,
+    )
 
 
 def replanned(planned: Planned, recipe: Recipe, source: Source | None, kept: Mapping[str, Reason]) -> Plan:

@@ -6,7 +6,7 @@ point for weights and bias. What it gains is judged by how much closer the round
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from ..targets import Target
 
 ARENA_BYTES, FLASH_BYTES = 8, 24  # of one output channel
 _WORTH_DB = 1.0
+_FREE_SHARE = 0.01  # of the arena, that may be spent without being asked
 _NOISE = 1.25  # other kernels take more than this estimate
 
 
@@ -65,26 +66,40 @@ def affordable(
     limits = recipe.limits
     if not found:
         return {}, ()
-    if limits.arena is None and limits.flash is None:
-        names = ", ".join(f"`{o.node}`" for o in found[:3])
-        total = ARENA_BYTES * sum(o.channels for o in found)
-        text = f"weights of {len(found)} matrix products ({names}{', ...' if len(found) > 3 else ''}) have one scale each; one a neuron would bring them {np.mean([o.gain_db for o in found]):.1f} dB closer for {total} bytes of arena"
-        return {}, (
-            Diagnostic(
-                "M101", text, None, "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule", Severity.NOTE
-            ),
-        )
     arena, flash = estimated(graph, chosen)
+    free = limits.arena is None and limits.flash is None
+    bounds = (int(arena * (1 + _FREE_SHARE)), None) if free else (limits.arena, limits.flash)
     picked: dict[str, Change] = {}
-    lines = []
     for offer in found:
         more = (arena + ARENA_BYTES * offer.channels, flash + FLASH_BYTES * offer.channels)
-        if all(limit is None or size <= limit for size, limit in zip(more, (limits.arena, limits.flash), strict=True)):
+        if all(limit is None or size <= limit for size, limit in zip(more, bounds, strict=True)):
             arena, flash = more
             picked[offer.node] = Change(granularity="per-channel")
-            lines.append(f"`{offer.node}` (+{offer.gain_db:.1f} dB, {ARENA_BYTES * offer.channels} B)")
-    text = f"one scale a neuron within the limits for {len(picked)} of {len(found)} matrix products: {', '.join(lines) or 'none fits'}"
-    return picked, (Diagnostic("M101", text, None, None, Severity.NOTE),)
+    return picked, tuple(_notes(found, picked, free))
+
+
+def _notes(found: list[Offer], picked: Mapping[str, Change], free: bool) -> Iterator[Diagnostic]:
+    taken, left = [o for o in found if o.node in picked], [o for o in found if o.node not in picked]
+    within = f"at most {_FREE_SHARE:.0%} of the arena" if free else "the limits"
+    if taken:
+        text = f"one scale a neuron in {_list(taken)}: weights {_gain(taken):.1f} dB closer for {_cost(taken)} bytes of arena, within {within}"
+        yield Diagnostic("M101", text, None, None, Severity.NOTE)
+    if left:
+        hint = "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule" if free else "raise the limits"
+        text = f"one scale for all neurons in {_list(left)}: one each would bring weights {_gain(left):.1f} dB closer for {_cost(left)} bytes of arena"
+        yield Diagnostic("M101", text, None, hint, Severity.NOTE)
+
+
+def _list(offers: list[Offer]) -> str:
+    return ", ".join(f"`{o.node}`" for o in offers[:3]) + (f" and {len(offers) - 3} more" if len(offers) > 3 else "")
+
+
+def _gain(offers: list[Offer]) -> float:
+    return sum(o.gain_db for o in offers) / len(offers)
+
+
+def _cost(offers: list[Offer]) -> int:
+    return ARENA_BYTES * sum(o.channels for o in offers)
 
 
 def estimated(graph: Graph, chosen: Plan) -> tuple[int, int]:

@@ -16,10 +16,10 @@ from ..data import Dataset
 from ..errors import Diagnostic
 from ..evaluate import GateResult, Measurements, model_files
 from ..graph import Graph
+from ..optimize import AlgorithmStep
 from ..plan import Plan
 from ..recipe import Recipe
 from ..report.record import (
-    AlgorithmStep,
     CalibrationInfo,
     DataInfo,
     ModelInfo,
@@ -73,7 +73,11 @@ def make_record(
         rewrites=tuple(RewriteInfo(rule=a.rule, lines=a.lines) for a in planned.canonical.applied),
         plan=plan_info(planned, recipe.format or planned.target.formats[0], activations),
         data=data_info(dataset, data),
-        calibration=CalibrationInfo(samples=len(dataset.calibration), tensors=len(planned.plan.taps), method=recipe.calibration.method) if dataset and planned.plan.taps else None,
+        calibration=CalibrationInfo(
+            samples=len(dataset.calibration), tensors=len(planned.plan.taps), method=recipe.calibration.method
+        )
+        if dataset and planned.plan.taps
+        else None,
         algorithms=result.algorithms,
         proofs=result.proofs,
         readback=result.readback,
@@ -91,7 +95,9 @@ def make_record(
 
 def problem(found: Diagnostic) -> Problem:
     """A diagnostic as the report shows it."""
-    return Problem(code=found.code, severity=found.severity.value, message=found.message, where=found.where, hint=found.hint)
+    return Problem(
+        code=found.code, severity=found.severity.value, message=found.message, where=found.where, hint=found.hint
+    )
 
 
 def model_info(path: Path, graph: Graph) -> ModelInfo:

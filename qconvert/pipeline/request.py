@@ -13,7 +13,9 @@ from .convert import Request
 from .words import presets_folder, vocabulary
 
 
-def effective_recipe(path: Path | None, target: str | None, changes: Mapping[str, Any]) -> tuple[Recipe, Source | None, tuple[Diagnostic, ...]]:
+def effective_recipe(
+    path: Path | None, target: str | None, changes: Mapping[str, Any]
+) -> tuple[Recipe, Source | None, tuple[Diagnostic, ...]]:
     """The recipe file (or the target's preset) with overrides applied.
 
     Args:

@@ -15,7 +15,13 @@ from ..targets import TARGETS
 
 def vocabulary() -> Vocabulary:
     """Every name that a recipe may use."""
-    return Vocabulary(tuple(TARGETS), tuple(RANGE_METHODS), tuple(METRICS), {name: a.settings for name, a in ALGORITHMS.items()}, tuple(FORMATS))
+    return Vocabulary(
+        tuple(TARGETS),
+        tuple(RANGE_METHODS),
+        tuple(METRICS),
+        {name: a.settings for name, a in ALGORITHMS.items()},
+        tuple(FORMATS),
+    )
 
 
 def presets_folder() -> Path:

@@ -48,7 +48,9 @@ def plan(
     speedup = result.prediction.speedup
     if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
         # The wanted share of integers would make the file slower than FP32: then only what gains becomes integer.
-        return _settled(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept)
+        return _settled(
+            graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept
+        )
     return result
 
 
@@ -107,9 +109,18 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
     )
 
 
-def _opset(work: Work, tensors: Mapping[str, TensorPlan], weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]) -> int:
+def _opset(
+    work: Work,
+    tensors: Mapping[str, TensorPlan],
+    weights: Mapping[tuple[str, int], WeightPlan],
+    anchors: frozenset[str],
+) -> int:
     """Smallest opset that knows the formats: 21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel."""
-    if anchors or any(t.format.bits > 8 for t in tensors.values()) or any(w.format.dtype == "int4" for w in weights.values()):
+    if (
+        anchors
+        or any(t.format.bits > 8 for t in tensors.values())
+        or any(w.format.dtype == "int4" for w in weights.values())
+    ):
         return 21
     return 19 if work.recipe.precision == "float16" else 13
 
@@ -118,7 +129,12 @@ def _check_forced(found: Mapping[str, Candidate], rules: Mapping[str, Change]) -
     for name, rule in rules.items():
         candidate = found.get(name)
         if rule.keep == "integer" and candidate is not None and candidate.kind is Kind.FLOAT:
-            raise fail("R009", f"a rule asks for integers, but {candidate.reason}", name, "remove `keep: integer` for this node")
+            raise fail(
+                "R009",
+                f"a rule asks for integers, but {candidate.reason}",
+                name,
+                "remove `keep: integer` for this node",
+            )
 
 
 def _estimates(graph: Graph, target: Target, shapes: Shapes) -> dict[str, Estimate]:
@@ -134,7 +150,6 @@ def _placement(work: Work, forced: frozenset[str], barred: frozenset[str]) -> fr
     return frozenset(n.name for n in work.graph.nodes if work.found[n.name].kind is Kind.INTEGER)
 
 
-
 def _node_plans(work: Work, integer: frozenset[str]) -> dict[str, NodePlan]:
     plans: dict[str, NodePlan] = {}
     for node in work.graph.nodes:
@@ -142,7 +157,11 @@ def _node_plans(work: Work, integer: frozenset[str]) -> dict[str, NodePlan]:
         host = candidate.host
         if candidate.kind is Kind.ABSORBED:
             absorbed = host in integer
-            plans[node.name] = _absorbed(work, node, host) if absorbed else _float(work, node, Reason("P001", f"{node.op} behind a float node"))
+            plans[node.name] = (
+                _absorbed(work, node, host)
+                if absorbed
+                else _float(work, node, Reason("P001", f"{node.op} behind a float node"))
+            )
         elif node.name in integer:
             plans[node.name] = _integer(work, node)
         elif candidate.kind in (Kind.DYNAMIC, Kind.LOOKUP):
@@ -156,7 +175,16 @@ def _integer(work: Work, node: Node) -> NodePlan:
     roles = (Role.DATA, Role.WEIGHT)
     reads = tuple(i for role in roles for i in inputs_with(node, role) if node.input(i) not in work.graph.weights)
     cost = work.estimates[node.name]
-    return NodePlan(Kind.INTEGER, None, reads, False, "", macs(node, work.graph, work.shapes), cost.float_ns, cost.integer_ns or cost.float_ns)
+    return NodePlan(
+        Kind.INTEGER,
+        None,
+        reads,
+        False,
+        "",
+        macs(node, work.graph, work.shapes),
+        cost.float_ns,
+        cost.integer_ns or cost.float_ns,
+    )
 
 
 def _float_side(work: Work, node: Node, candidate: Candidate) -> NodePlan:
@@ -164,7 +192,12 @@ def _float_side(work: Work, node: Node, candidate: Candidate) -> NodePlan:
     if candidate.kind is Kind.LOOKUP:
         return NodePlan(Kind.LOOKUP, float_ns=cost.float_ns, integer_ns=cost.float_ns)
     dynamic_ns = cost.dynamic_ns if cost.dynamic_ns is not None else cost.float_ns
-    if work.target.cost is None or candidate.forced or work.recipe.placement == "everywhere" or dynamic_ns < cost.float_ns:
+    if (
+        work.target.cost is None
+        or candidate.forced
+        or work.recipe.placement == "everywhere"
+        or dynamic_ns < cost.float_ns
+    ):
         return NodePlan(Kind.DYNAMIC, None, macs=work_macs, float_ns=cost.float_ns, integer_ns=dynamic_ns)
     return _float(work, node, _unprofitable(work, node, dynamic_ns))
 
@@ -183,7 +216,10 @@ def _unprofitable(work: Work, node: Node, integer_ns: float | None = None) -> Re
     other = integer_ns if integer_ns is not None else cost.integer_ns
     if other is None:
         return Reason("P001", f"no integer kernel for {node.op}")
-    return Reason("P003", f"predicted {cost.float_ns / 1000:.1f} us in float, {other / 1000:.1f} us in integers, conversions not counted")
+    return Reason(
+        "P003",
+        f"predicted {cost.float_ns / 1000:.1f} us in float, {other / 1000:.1f} us in integers, conversions not counted",
+    )
 
 
 def _with_writes(work: Work, plans: dict[str, NodePlan], integer: frozenset[str]) -> dict[str, NodePlan]:
@@ -213,5 +249,3 @@ def _skip_branches(work: Work, plans: dict[str, NodePlan]) -> dict[str, NodePlan
         if skip is not None:
             done[node.name] = NodePlan(Kind.INTEGER, None, (skip,))
     return done
-
-

@@ -35,7 +35,12 @@ class Candidate:
 
 
 def candidates(
-    graph: Graph, target: Target, recipe: Recipe, rules: Mapping[str, Change], shapes: Shapes, kept: Mapping[str, Reason]
+    graph: Graph,
+    target: Target,
+    recipe: Recipe,
+    rules: Mapping[str, Change],
+    shapes: Shapes,
+    kept: Mapping[str, Reason],
 ) -> dict[str, Candidate]:
     """Candidate of every node by name; `kept` are float for a reason that is already known."""
     dynamic = _wants_dynamic(graph, target, recipe)
@@ -119,7 +124,9 @@ def _can_be_dynamic(call: Call) -> bool:
     node = call.node
     if node.input(1) not in call.graph.weights or len(call.shape(1)) != 2:
         return False
-    return node.op != "Gemm" or (not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 and node.attr("beta", 1.0) == 1.0)
+    return node.op != "Gemm" or (
+        not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 and node.attr("beta", 1.0) == 1.0
+    )
 
 
 LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
@@ -151,7 +158,13 @@ def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidat
     if producer is None or bounds is None or not bounds[0] <= 0 <= bounds[1]:
         return ""
     row, candidate = spec(producer), found.get(producer.name)
-    if row is None or candidate is None or candidate.kind is not Kind.INTEGER or row.tie is not Tie.FREE or producer.op in target.same_scale:
+    if (
+        row is None
+        or candidate is None
+        or candidate.kind is not Kind.INTEGER
+        or row.tie is not Tie.FREE
+        or producer.op in target.same_scale
+    ):
         return ""
     if candidate.kernel is None or candidate.kernel.output == "raw":
         return ""  # nothing that could saturate

@@ -108,7 +108,10 @@ def _classify_pair(call: Call) -> tuple[str, ...]:
 
 
 def _behind_conv(graph: Graph, node: Node) -> bool:
-    return any((p := graph.producer.get(name)) is not None and p.op == "Conv" and graph.sole_consumer(name) is node for name in node.inputs)
+    return any(
+        (p := graph.producer.get(name)) is not None and p.op == "Conv" and graph.sole_consumer(name) is node
+        for name in node.inputs
+    )
 
 
 def _silu_gate(graph: Graph, name: str) -> bool:
@@ -166,7 +169,11 @@ def _positions(call: Call) -> tuple[int, int, int]:
 def _rows(call: Call) -> int:
     """Kernel rows times output rows times blocks of 16 channels: how often a depthwise kernel starts its inner loop."""
     weight = call.shape(1)
-    return call.out[2] * -(-call.out[1] // 16) * weight[2] if call.node.op == "Conv" and len(call.out) == 4 and len(weight) == 4 else 0
+    return (
+        call.out[2] * -(-call.out[1] // 16) * weight[2]
+        if call.node.op == "Conv" and len(call.out) == 4 and len(weight) == 4
+        else 0
+    )
 
 
 def _padding(call: Call, cost: Cost) -> float:

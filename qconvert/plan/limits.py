@@ -48,16 +48,28 @@ def first_broken(limits: tuple[Limit, ...], call: Call) -> Reason | None:
 
 def _rank(call: Call, allowed: Any) -> str:
     rank = len(call.shape(0))
-    return "" if rank in allowed else f"{call.node.op} has an integer kernel for rank {_list(allowed)} only, this is rank {rank}"
+    return (
+        ""
+        if rank in allowed
+        else f"{call.node.op} has an integer kernel for rank {_list(allowed)} only, this is rank {rank}"
+    )
 
 
 def _max_rank(call: Call, value: Any) -> str:
-    return "" if len(call.out) <= value else f"{call.node.op} of rank {len(call.out)} is slower in integers, the kernel is made for rank {value} and less"
+    return (
+        ""
+        if len(call.out) <= value
+        else f"{call.node.op} of rank {len(call.out)} is slower in integers, the kernel is made for rank {value} and less"
+    )
 
 
 def _weight_constant(call: Call, _: Any) -> str:
     weights = inputs_with(call.node, Role.WEIGHT)
-    return "" if all(call.node.input(i) in call.graph.weights for i in weights) else "its weight is computed at run time, the kernel needs a constant"
+    return (
+        ""
+        if all(call.node.input(i) in call.graph.weights for i in weights)
+        else "its weight is computed at run time, the kernel needs a constant"
+    )
 
 
 def _weight_rank(call: Call, value: Any) -> str:
@@ -69,7 +81,11 @@ def _attribute(call: Call, value: Any) -> str:
     """`value` is "name=number" or "name=text": the attribute must have it or be absent."""
     name, wanted = value.split("=")
     got = call.node.attr(name)
-    return "" if got is None or str(got if not isinstance(got, float) else f"{got:g}") == wanted else f"{name} is {got}, the kernel needs {wanted}"
+    return (
+        ""
+        if got is None or str(got if not isinstance(got, float) else f"{got:g}") == wanted
+        else f"{name} is {got}, the kernel needs {wanted}"
+    )
 
 
 def _mode(call: Call, value: Any) -> str:
@@ -87,11 +103,19 @@ def _group_channels(call: Call, value: Any) -> str:
     depthwise = len(weight) > 1 and weight[1] == 1
     if group == 1 or depthwise or not weight:
         return ""
-    return "" if weight[1] >= value else f"{group} groups of {weight[1]} channels run as {group} small products in integers (0.3 times FP32)"
+    return (
+        ""
+        if weight[1] >= value
+        else f"{group} groups of {weight[1]} channels run as {group} small products in integers (0.3 times FP32)"
+    )
 
 
 def _not_attention(call: Call, _: Any) -> str:
-    return "a product of two activations: both ranges change with every input" if is_activation_product(call.graph, call.node) else ""
+    return (
+        "a product of two activations: both ranges change with every input"
+        if is_activation_product(call.graph, call.node)
+        else ""
+    )
 
 
 def _two_inputs(call: Call, _: Any) -> str:
@@ -132,7 +156,11 @@ def _tensor_core_conv(call: Call, value: Any) -> str:
     cout, cin = weight[0], weight[1] * group
     if group > 1:
         fine = cout % 8 == 0 and all(k >= 3 for k in weight[2:])
-        return "" if fine else f"a grouped convolution with {cout} channels and kernel {_list(weight[2:])} has no fast INT8 kernel"
+        return (
+            ""
+            if fine
+            else f"a grouped convolution with {cout} channels and kernel {_list(weight[2:])} has no fast INT8 kernel"
+        )
     if cin >= value and cout >= value:
         return ""
     square = len(set(weight[2:])) == 1
@@ -156,7 +184,11 @@ def _plain_transpose(call: Call, _: Any) -> str:
     n = len(weight) - 2
     strides, pads = node.attr("strides") or (1,) * n, node.attr("pads") or (0,) * 2 * n
     full = [(data[2 + i] - 1) * strides[i] + weight[2 + i] - pads[i] for i in range(n)]
-    return "" if all(have >= out for have, out in zip(full, call.out[2:], strict=True)) else "output_padding reaches beyond the last window"
+    return (
+        ""
+        if all(have >= out for have, out in zip(full, call.out[2:], strict=True))
+        else "output_padding reaches beyond the last window"
+    )
 
 
 def _matrix(call: Call, _: Any) -> str:
@@ -164,8 +196,16 @@ def _matrix(call: Call, _: Any) -> str:
     if call.node.input(0) in call.graph.weights:
         return "its first factor is a constant, the kernel takes constants on the right only"
     if call.node.input(1) in call.graph.weights:
-        return "" if len(right) >= 2 and prod(right[:-2]) == 1 else f"its weight has rank {len(right)}, the kernel takes one matrix"
-    return "" if 2 <= len(left) == len(right) <= 4 and left[:-2] == right[:-2] else "the kernel multiplies two batches of matrices of the same shape, of rank 2 to 4"
+        return (
+            ""
+            if len(right) >= 2 and prod(right[:-2]) == 1
+            else f"its weight has rank {len(right)}, the kernel takes one matrix"
+        )
+    return (
+        ""
+        if 2 <= len(left) == len(right) <= 4 and left[:-2] == right[:-2]
+        else "the kernel multiplies two batches of matrices of the same shape, of rank 2 to 4"
+    )
 
 
 def _exponent(call: Call, _: Any) -> str:

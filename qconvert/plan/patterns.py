@@ -10,9 +10,37 @@ from ..graph import Array, Graph, Node
 from ..ops import spec
 from .model import Kind, NodePlan
 
-_CARRY = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Identity", "Flatten", "Slice", "Expand", "Tile"}
+_CARRY = {
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Cast",
+    "Dropout",
+    "Identity",
+    "Flatten",
+    "Slice",
+    "Expand",
+    "Tile",
+}
 _SCORES = _CARRY | {"Add", "Sub", "Mul", "Div", "Where", "Max"}
-_MASK_STEPS = _CARRY | {"Add", "Sub", "Mul", "Where", "Neg", "Concat", "Gather", "Not", "Equal", "Less", "Greater", "Trilu", "ConstantOfShape", "And", "Or"}
+_MASK_STEPS = _CARRY | {
+    "Add",
+    "Sub",
+    "Mul",
+    "Where",
+    "Neg",
+    "Concat",
+    "Gather",
+    "Not",
+    "Equal",
+    "Less",
+    "Greater",
+    "Trilu",
+    "ConstantOfShape",
+    "And",
+    "Or",
+}
 MASK_VALUE = 1e3  # an additive mask is at least this far below the scores; real activations in front of Softmax are not
 
 
@@ -77,7 +105,9 @@ def _is_mask(graph: Graph, name: str, subtracted: bool) -> bool:
     if any(node.op not in _MASK_STEPS for node in steps):
         return False
     constants = (graph.constant(i) for node in steps for i in node.inputs)
-    return any(_extreme(-np.abs(c)) for c in constants if c is not None and c.dtype.kind == "f")  # the sign may still turn
+    return any(
+        _extreme(-np.abs(c)) for c in constants if c is not None and c.dtype.kind == "f"
+    )  # the sign may still turn
 
 
 def _extreme(array: Array) -> bool:

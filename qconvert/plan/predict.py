@@ -10,7 +10,9 @@ from .model import Kind, NodePlan, Prediction, WeightPlan
 from .work import Work, arrives_as_integers, reads
 
 
-def predict(work: Work, nodes: Mapping[str, NodePlan], weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]) -> Prediction:
+def predict(
+    work: Work, nodes: Mapping[str, NodePlan], weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]
+) -> Prediction:
     """Size, integer share and, where the target has a cost model, time of the planned file."""
     graph = work.graph
     integer = sum(p.macs for p in nodes.values() if p.kind in (Kind.INTEGER, Kind.DYNAMIC))

@@ -17,7 +17,9 @@ from .work import Work
 _PRICE_STEPS = 12
 
 
-def profitable(work: Work, model: CostModel, forced: frozenset[str] = frozenset(), barred: frozenset[str] = frozenset()) -> frozenset[str]:
+def profitable(
+    work: Work, model: CostModel, forced: frozenset[str] = frozenset(), barred: frozenset[str] = frozenset()
+) -> frozenset[str]:
     """Names of the nodes that run in integers with static ranges.
 
     A multiply-accumulate left float must save at least `float_mac_price` times the average time of one, so that a file does
@@ -38,12 +40,16 @@ def profitable(work: Work, model: CostModel, forced: frozenset[str] = frozenset(
 
 def _share(work: Work, integer: frozenset[str]) -> float:
     """Integer share of those multiply-accumulates that could be integer."""
-    sizes = {n.name: macs(n, work.graph, work.shapes) for n in work.graph.nodes if work.found[n.name].kind is Kind.INTEGER}
+    sizes = {
+        n.name: macs(n, work.graph, work.shapes) for n in work.graph.nodes if work.found[n.name].kind is Kind.INTEGER
+    }
     total = sum(sizes.values())
     return sum(size for name, size in sizes.items() if name in integer) / total if total else 1.0
 
 
-def _at_price(work: Work, model: CostModel, forced: frozenset[str], barred: frozenset[str], price: float) -> frozenset[str]:
+def _at_price(
+    work: Work, model: CostModel, forced: frozenset[str], barred: frozenset[str], price: float
+) -> frozenset[str]:
     total_ns = sum(e.float_ns for e in work.estimates.values())
     total_macs = sum(macs(n, work.graph, work.shapes) for n in work.graph.nodes) or 1
     per_mac = price * total_ns / total_macs
@@ -77,7 +83,9 @@ def _wires(work: Work, model: CostModel) -> Iterable[Wire]:
         if shape is None or prod(shape) == 0 or work.graph.type_of(name).dtype not in ("float32", None):
             continue
         producer = work.graph.producer.get(name)
-        readers = [n for n in work.graph.consumers_of(name) if producer is None or work.found[n.name].host != producer.name]
+        readers = [
+            n for n in work.graph.consumers_of(name) if producer is None or work.found[n.name].host != producer.name
+        ]
         if readers or name in work.graph.outputs:
             yield Wire(
                 work.host_of(producer) if producer is not None else "",

@@ -32,7 +32,9 @@ def _written(graph: Graph, node: Node, nodes: Mapping[str, NodePlan]) -> tuple[s
     return clamp.outputs if clamp is not None else tuple(o for o in node.outputs if o)
 
 
-def tensor_plans(work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str, ...]) -> tuple[dict[str, TensorPlan], dict[int, tuple[str, ...]]]:
+def tensor_plans(
+    work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str, ...]
+) -> tuple[dict[str, TensorPlan], dict[int, tuple[str, ...]]]:
     """Plans of the quantized activations, and for each scale group the tensors that decide its range."""
     ties = _ties(work, nodes, set(quantized))
     leaders = {name: _find(ties, name) for name in quantized}
@@ -44,23 +46,48 @@ def tensor_plans(work: Work, nodes: Mapping[str, NodePlan], quantized: tuple[str
     _check_wide(work, nodes, leaders, numbers, formats)
     fixed = {group: _fixed(work, names, formats[group]) for group, names in members.items()}
     tensors = {
-        name: TensorPlan(formats[numbers[leaders[name]]], numbers[leaders[name]], _bounds(work, name), _method(work, name), fixed[numbers[leaders[name]]])
+        name: TensorPlan(
+            formats[numbers[leaders[name]]],
+            numbers[leaders[name]],
+            _bounds(work, name),
+            _method(work, name),
+            fixed[numbers[leaders[name]]],
+        )
         for name in quantized
     }
-    return tensors, {group: tuple(_roots(work, nodes, names)) if fixed[group] is None else () for group, names in members.items()}
+    return tensors, {
+        group: tuple(_roots(work, nodes, names)) if fixed[group] is None else () for group, names in members.items()
+    }
 
 
-def _check_wide(work: Work, nodes: Mapping[str, NodePlan], leaders: Mapping[str, str], numbers: Mapping[str, int], formats: Mapping[int, Format]) -> None:
+def _check_wide(
+    work: Work,
+    nodes: Mapping[str, NodePlan],
+    leaders: Mapping[str, str],
+    numbers: Mapping[str, int],
+    formats: Mapping[int, Format],
+) -> None:
     for node in work.graph.nodes:
-        names = [n for n in node.outputs if n in leaders] if node.op in work.target.narrow_only and nodes[node.name].kind is Kind.INTEGER else []
+        names = (
+            [n for n in node.outputs if n in leaders]
+            if node.op in work.target.narrow_only and nodes[node.name].kind is Kind.INTEGER
+            else []
+        )
         if any(formats[numbers[leaders[n]]].bits > 8 for n in names):
-            raise fail("R009", f"{work.target.title} has no 16-bit kernel for {node.op}", node.name, "leave 8 bits here by a rule behind the one that asks for 16")
+            raise fail(
+                "R009",
+                f"{work.target.title} has no 16-bit kernel for {node.op}",
+                node.name,
+                "leave 8 bits here by a rule behind the one that asks for 16",
+            )
 
 
 def _fixed(work: Work, names: list[str], format_: Format) -> tuple[float, int] | None:
     """Parameters that the kernel behind one of the tensors dictates."""
     writers = {producer.op for name in names if (producer := work.graph.producer.get(name)) is not None}
-    return next(((f.scale, f.zero_point) for f in work.target.fixed_scales if f.op in writers and f.bits == format_.bits), None)
+    return next(
+        ((f.scale, f.zero_point) for f in work.target.fixed_scales if f.op in writers and f.bits == format_.bits), None
+    )
 
 
 def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dict[str, str]:
@@ -104,14 +131,21 @@ def _roots(work: Work, nodes: Mapping[str, NodePlan], names: list[str]) -> list[
 
     def moved(name: str) -> bool:
         producer = work.graph.producer.get(name)
-        return producer is not None and work.keeps_scale(producer) and nodes[producer.name].kind is Kind.INTEGER and producer.input(0) in group
+        return (
+            producer is not None
+            and work.keeps_scale(producer)
+            and nodes[producer.name].kind is Kind.INTEGER
+            and producer.input(0) in group
+        )
 
     return [name for name in names if not moved(name)] or names[:1]
 
 
 def _rule_for(work: Work, name: str) -> tuple[Change, Change]:
     producer = work.graph.producer.get(name)
-    return work.tensor_rules.get(name, NO_RULE), work.node_rules.get(producer.name, NO_RULE) if producer is not None else NO_RULE
+    return work.tensor_rules.get(name, NO_RULE), work.node_rules.get(
+        producer.name, NO_RULE
+    ) if producer is not None else NO_RULE
 
 
 def _format(work: Work, names: list[str]) -> Format:
@@ -121,7 +155,9 @@ def _format(work: Work, names: list[str]) -> Format:
     base = work.target.activation
     if bits == 16:
         if work.target.wide is None:
-            raise fail("R009", f"{work.target.title} has no 16-bit activations", names[0], "use `keep: float` for this region")
+            raise fail(
+                "R009", f"{work.target.title} has no 16-bit activations", names[0], "use `keep: float` for this region"
+            )
         base = work.target.wide
     return base if symmetric is None else replace(base, symmetric=symmetric or base.symmetric)
 
@@ -132,7 +168,11 @@ def _method(work: Work, name: str) -> str:
 
 def _bounds(work: Work, name: str) -> tuple[float, float] | None:
     """Interval of the values that matter: what the producer can write, cut to what the readers notice."""
-    found = [interval for interval in (_written_interval(work, name), useful_interval(work.graph, name)) if interval is not None]
+    found = [
+        interval
+        for interval in (_written_interval(work, name), useful_interval(work.graph, name))
+        if interval is not None
+    ]
     return (max(low for low, _ in found), min(high for _, high in found)) if found else None
 
 
@@ -144,7 +184,9 @@ def _written_interval(work: Work, name: str) -> tuple[float, float] | None:
     return clamp_bounds(producer, work.graph) if row.tie is Tie.CLAMP else row.fixed
 
 
-def weight_plans(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> dict[tuple[str, int], WeightPlan]:
+def weight_plans(
+    work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]
+) -> dict[tuple[str, int], WeightPlan]:
     """Plans of the constants that integer, dynamic and lookup nodes read."""
     found: dict[tuple[str, int], WeightPlan] = {}
     for node in work.graph.nodes:
@@ -176,7 +218,9 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     format_ = replace(work.target.weight, bits=7) if work.recipe.reduce_range else work.target.weight
     if rule.weight_bits == 4:
         if work.target.small_weight is None:
-            raise fail("R009", f"{work.target.title} has no 4-bit weights", node.name, "remove `weight_bits: 4` for this node")
+            raise fail(
+                "R009", f"{work.target.title} has no 4-bit weights", node.name, "remove `weight_bits: 4` for this node"
+            )
         format_ = work.target.small_weight
     return WeightPlan(format_, weight_axis(node, rank) if per_channel else None)
 
@@ -188,7 +232,12 @@ def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, Te
     found = set()
     for node in work.graph.nodes:
         row = spec(node)
-        if row is None or not row.weighted or nodes[node.name].kind is not Kind.FLOAT or node.input(1) not in work.graph.weights:
+        if (
+            row is None
+            or not row.weighted
+            or nodes[node.name].kind is not Kind.FLOAT
+            or node.input(1) not in work.graph.weights
+        ):
             continue
         integer_in = node.input(0) in tensors and arrives_as_integers(work.graph, node.input(0), nodes)
         out = _after_clamp(work.graph, node)
@@ -201,5 +250,3 @@ def _after_clamp(graph: Graph, node: Node) -> str:
     """The node's output, behind a Relu or Clip that the runtime would fuse into it."""
     user = graph.sole_consumer(node.output)
     return user.output if user is not None and user.op in ("Relu", "Clip") else node.output
-
-

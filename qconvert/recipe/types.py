@@ -191,10 +191,12 @@ class Recipe(Settings):
         default={}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
     )
     io: Literal["integer", "float"] | None = Field(
-        default=None, description="type of inputs and outputs, where the whole file is integer; integer unless told otherwise"
+        default=None,
+        description="type of inputs and outputs, where the whole file is integer; integer unless told otherwise",
     )
     keep_layout: bool = Field(
-        default=False, description="inputs and outputs keep the order of axes of the model, where the target would choose channels last"
+        default=False,
+        description="inputs and outputs keep the order of axes of the model, where the target would choose channels last",
     )
     limits: Limits = Field(default=Limits(), description="memory of the device")
     reduce_range: bool = Field(

@@ -168,7 +168,9 @@ class Target:
     attention_mode: Literal["static", "dynamic"] = "static"  # what `mode: auto` means for models with attention
     lookup: bool = False  # large constant tables read by Gather are stored in 8 bits, row by row
     residual_skip: bool = False  # a residual Add takes integers on its skip input only
-    sum_before_norm: bool = False  # residual additions in front of LayerNormalization are written as Sum (see `emit.norms`)
+    sum_before_norm: bool = (
+        False  # residual additions in front of LayerNormalization are written as Sum (see `emit.norms`)
+    )
     float_anchor: bool = False  # a float layer amid integers keeps float weights only behind a 16-bit carrier
     join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
     tie_concat: bool = False  # the inputs of Concat share one scale
@@ -181,7 +183,9 @@ class Target:
     whole: bool = False  # every node must be integer; a model with any other is refused before data is read
     static_shapes: bool = False  # sizes are fixed in the file: the batch is 1, other open dimensions need `shapes:`
     lowers: tuple[str, ...] = ()  # rewrite rules that always run, whatever they cost
-    same_scale: tuple[str, ...] = ()  # operators that requantize elsewhere and whose kernel here keeps its input's scale
+    same_scale: tuple[
+        str, ...
+    ] = ()  # operators that requantize elsewhere and whose kernel here keeps its input's scale
     fixed_scales: tuple[FixedScale, ...] = ()  # outputs whose parameters the kernels dictate
     per_tensor: tuple[str, ...] = ()  # operators whose weights have one scale unless a rule says otherwise
     advice: tuple[tuple[str, str], ...] = ()  # operator to what to do instead, for the refusal

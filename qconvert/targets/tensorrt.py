@@ -23,7 +23,11 @@ TENSORRT = Target(
     activation=Format("int8", symmetric=True),
     weight=Format("int8", symmetric=True, narrow=True),
     kernels=KERNELS,
-    sessions=(Session("optimizations off, Q/DQ kept", optimize=False, config=(("session.disable_quant_qdq", "1"),), deployed=True),),
+    sessions=(
+        Session(
+            "optimizations off, Q/DQ kept", optimize=False, config=(("session.disable_quant_qdq", "1"),), deployed=True
+        ),
+    ),
     checks=("tensorrt",),
     bias="float",
     residual_skip=True,

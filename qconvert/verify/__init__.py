@@ -17,7 +17,26 @@ from .tensorrt import check_tensorrt
 from .tflite import TfliteProof, check_tflite, prove_tflite
 from .tflite_run import TfliteSession
 
-__all__ = ["CHECKS", "FILE_CHECKS", "FORECASTS", "Device", "Forecast", "Readback", "RunsAs", "SessionProof", "TfliteProof", "TfliteSession", "check", "check_loads", "check_tflite", "findings", "prove", "prove_tflite", "read_back"]
+__all__ = [
+    "CHECKS",
+    "FILE_CHECKS",
+    "FORECASTS",
+    "Device",
+    "Forecast",
+    "Readback",
+    "RunsAs",
+    "SessionProof",
+    "TfliteProof",
+    "TfliteSession",
+    "check",
+    "check_loads",
+    "check_tflite",
+    "findings",
+    "prove",
+    "prove_tflite",
+    "read_back",
+]
+
 
 def _check_tensorrt(graph: Graph) -> tuple[Diagnostic, ...]:
     """The validator, which wants a model to be float16 as a whole where any of its weights is."""

@@ -50,13 +50,21 @@ def prove(
             continue
         different, db = compared(float_graph.outputs, names, config.name, wanted, got)
         failures += different
-        proofs.append(SessionProof(name=config.name, optimize=config.optimize, deployed=config.deployed, sqnr_db=db, samples=len(feeds)))
+        proofs.append(
+            SessionProof(
+                name=config.name, optimize=config.optimize, deployed=config.deployed, sqnr_db=db, samples=len(feeds)
+            )
+        )
     failures += [d for proof in proofs if (d := too_far(proof, floor_db))]
     return tuple(proofs), tuple(dict.fromkeys(failures))
 
 
 def compared(
-    wanted_names: tuple[str, ...], names: tuple[str, ...], runner: str, wanted: Sequence[Outputs], got: Sequence[Outputs]
+    wanted_names: tuple[str, ...],
+    names: tuple[str, ...],
+    runner: str,
+    wanted: Sequence[Outputs],
+    got: Sequence[Outputs],
 ) -> tuple[list[Diagnostic], float]:
     """V003 and V004 for outputs of a runner that are not those of FP32, and the SQNR of the worst one."""
     failures = _differences(wanted_names, names, wanted, got)

@@ -42,7 +42,7 @@ def test_a_plain_image(make, data):
         ("float32[N,H,W,C]", {"layout": "nhwc"}, (1, 8, 8, 3), [10, 20, 30]),
     ],
 )
-def test_colour_and_layout(make, data, inputs, pre, shape, values):  # noqa: PLR0917
+def test_colour_and_layout(make, data, inputs, pre, shape, values):
     make.image("a.png")
     x = first(data({"x": inputs}, preprocess=pre))
     assert x.shape == shape
@@ -62,7 +62,7 @@ def test_colour_and_layout(make, data, inputs, pre, shape, values):  # noqa: PLR
         ("CMYK", (0, 0, 0, 0), "a.tif", [255, 255, 255]),
     ],
 )
-def test_modes(make, data, mode, color, name, value):  # noqa: PLR0917
+def test_modes(make, data, mode, color, name, value):
     make.image(name, color=color, mode=mode)
     assert first(data(RGB))[0, :, 0, 0].tolist() == value
 

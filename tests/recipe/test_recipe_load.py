@@ -174,7 +174,10 @@ ONE = [
         'R005 r.yaml:1:29 `rules[0].match.op[1]` must be text, not 3 | YAML reads this as a number; write it in quotes if it is meant as text: "3"',
     ),
     # names of the vocabulary
-    ("target: x86", "R010 r.yaml:1:9 `target` must be one of `x86-vnni`, `arm-neon`, `tensorrt`, `tflite-micro`, not: x86"),
+    (
+        "target: x86",
+        "R010 r.yaml:1:9 `target` must be one of `x86-vnni`, `arm-neon`, `tensorrt`, `tflite-micro`, not: x86",
+    ),
     (
         "target: ARM_NEON",
         "R010 r.yaml:1:9 `target` must be one of `x86-vnni`, `arm-neon`, `tensorrt`, `tflite-micro`, not: ARM_NEON | did you mean `arm-neon`?",
