@@ -229,12 +229,12 @@ class Edit:
     def add_weight(self, hint: str, value: Array | Weight) -> str:
         """Add a weight under a fresh name and return the name."""
         name = self.fresh(hint)
-        self._weights[name] = weight(value) if isinstance(value, np.ndarray) else value
+        self._weights[name] = weight(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
         return name
 
     def set_weight(self, name: str, value: Array | Weight) -> None:
         """Replace the content of an existing weight."""
-        self._weights[name] = weight(value) if isinstance(value, np.ndarray) else value
+        self._weights[name] = weight(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
 
     def set_type(self, name: str, value: TensorType) -> None:
         """Record the type of a value."""

@@ -75,11 +75,11 @@ class _Bench:
     def visit(self, station: Station) -> tuple[Array, Array | None]:
         """Reconstruct one layer."""
         node = station.node
-        original = self.draft.graph.weights[node.input(1)].numpy()
+        original = self.draft.reference.weights[node.input(1)].numpy()
         params = self.draft.weights[node.name, 1]
         plan = self.draft.plan.weights[node.name, 1]
         weights, params = self._weights(station, original, params, plan)
-        bias = self.draft.graph.constant(node.input(2)) if node.input(2) else None
+        bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
         fixed = self._bias(station, weights, bias)
         self.layers[node.name] = _Layer(weights, fixed, params)
         return weights, fixed if fixed is not None else bias

@@ -11,7 +11,7 @@ from ..data import Dataset
 from ..errors import fail
 from ..optimize import Draft, Lab, improve
 from ..recipe import Recipe, Source
-from .accuracy import first_draft, laboratory, steps_of
+from .accuracy import best_draft, first_draft, laboratory, steps_of
 from .convert import Request, open_data
 from .events import Stages
 from .planning import Planned, make_plan
@@ -56,27 +56,38 @@ class Workshop:
             raise fail("D001", "no dataset", self.request.data)
         return dataset
 
-    def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] = lambda: False) -> Built:
-        """The best draft of a recipe.
+    def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] | None = None) -> Built:
+        """The best draft of a recipe, the same as a conversion makes.
 
         Args:
             enough: asked before each algorithm whether to leave it and the rest out.
         """
-        planned = (
-            self.first if recipe == self.request.recipe else make_plan(self.request.model, recipe, Stages(), source)
-        )
+        known = recipe == self.request.recipe
+        planned = self.first if known else make_plan(self.request.model, recipe, Stages(), source)
         sketches = self._calibrated(planned)
         lab = laboratory(planned, self.dataset, recipe, source, self.request.threads)
-        draft, skipped = first_draft(planned, sketches, recipe), list[str]()
-        steps = steps_of(recipe, vocabulary()) if planned.plan.weights else []
+        skipped: tuple[str, ...] = ()
+        if enough is None:
+            made = best_draft(
+                planned, self.dataset, sketches, recipe, vocabulary(), source, self.stages, self.request.threads
+            )
+            draft = made[0]
+        else:
+            draft, skipped = self._hurried(first_draft(planned, sketches, recipe), lab, recipe, enough)
+        return Built(recipe, replace(planned, plan=draft.plan), draft, lab, skipped)
+
+    def _hurried(
+        self, draft: Draft, lab: Lab, recipe: Recipe, enough: Callable[[], bool]
+    ) -> tuple[Draft, tuple[str, ...]]:
+        """A draft by as many of the algorithms as there is time for, and the names of the others."""
+        steps = steps_of(recipe, vocabulary()) if draft.plan.weights else []
         with self.stages.stage("optimize") as progress:
             for n, step in enumerate(steps):
                 if enough():
-                    skipped = [name for name, _, _ in steps[n:]]
-                    break
+                    return draft, tuple(name for name, _, _ in steps[n:])
                 draft, _ = improve(draft, lab, [step], recipe.algorithms != "auto", lambda done, total: None)
                 progress(n + 1, len(steps))
-        return Built(recipe, replace(planned, plan=draft.plan), draft, lab, tuple(skipped))
+        return draft, ()
 
     def _calibrated(self, planned: Planned) -> dict[str, Sketch]:
         """Statistics of the plan's tensors; only those that no earlier plan of the same graph watched are collected."""

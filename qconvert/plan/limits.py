@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, inputs_with
 from ..targets.model import Limit
@@ -228,7 +230,15 @@ def _pad_mode(call: Call, _: Any) -> str:
 
 
 def _resize_kernel(call: Call, _: Any) -> str:
-    return resize_fault(call.node, call.shape(0), call.out)
+    scales = call.graph.constant(call.node.input(2)) if call.node.input(2) else None
+    uneven = scales is not None and scales.size == len(call.out) and not np.allclose(np.multiply(call.shape(0), scales), call.out, atol=1e-3)
+    return "its scales do not give whole sizes" if uneven else resize_fault(call.node, call.shape(0), call.out)
+
+
+def _explicit_pads(call: Call, _: Any) -> str:
+    if call.node.attr("output_shape") is not None:
+        return "output_shape decides its padding; write the pads out"
+    return "" if call.node.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") else f"auto_pad {call.node.attr('auto_pad')} is not resolved"
 
 
 LIMITS: dict[str, Callable[[Call, Any], str]] = {
@@ -255,6 +265,7 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "forward-slice": _forward_slice,
     "pad-mode": _pad_mode,
     "resize-kernel": _resize_kernel,
+    "explicit-pads": _explicit_pads,
 }
 _SMALL = {"tensor-core-matmul", "tensor-core-conv", "group-channels"}
 

@@ -158,6 +158,7 @@ class Target:
     bias: Literal["int32", "float"] = "int32"
     formats: tuple[str, ...] = ("qdq",)
     extension: str = ".onnx"
+    packages: tuple[str, ...] = ()  # optional packages that run or check the file; their versions go into the report
     narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
     options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: io, keep_layout, limits
     small_weight: Format | None = None  # 4-bit weights by rule

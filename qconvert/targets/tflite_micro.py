@@ -14,12 +14,13 @@ _ONE = Limit("one-output")
 _PLANE = Limit("rank", (3, 4))
 _FOUR = Limit("rank", (4,))
 _SMALL = Limit("max-rank", 5)
+_PADS = Limit("explicit-pads")
 _BINARY = (Limit("two-inputs"), Limit("broadcast-rank", 5))
 _VIEW = "changes the layout only"
 
 KERNELS: tuple[Kernel, ...] = (
-    Kernel("Conv", limits=(_WEIGHT, _PLANE), source="CONV_2D and DEPTHWISE_CONV_2D, one scale an output channel"),
-    Kernel("ConvTranspose", limits=(_WEIGHT, _PLANE, Limit("attribute", "group=1"), Limit("plain-transpose")), source="TRANSPOSE_CONV"),
+    Kernel("Conv", limits=(_PADS, _WEIGHT, _PLANE), source="CONV_2D and DEPTHWISE_CONV_2D, one scale an output channel"),
+    Kernel("ConvTranspose", limits=(_PADS, _WEIGHT, _PLANE, Limit("attribute", "group=1"), Limit("plain-transpose")), source="TRANSPOSE_CONV"),
     Kernel("Gemm", limits=(_WEIGHT, Limit("attribute", "transA=0"), Limit("attribute", "alpha=1"), Limit("attribute", "beta=1")), source="FULLY_CONNECTED"),
     Kernel("MatMul", limits=(Limit("matrix"),), source="FULLY_CONNECTED, BATCH_MATMUL"),
     Kernel("Add", limits=_BINARY, source="ADD"),
@@ -42,14 +43,14 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("Tanh", source="TANH"),
     Kernel("Softmax", source="SOFTMAX"),
     Kernel("LogSoftmax", source="LOG_SOFTMAX"),
-    Kernel("MaxPool", limits=(_PLANE, _ONE, Limit("not-dilated")), source="MAX_POOL_2D"),
-    Kernel("AveragePool", limits=(_PLANE, Limit("not-dilated")), source="AVERAGE_POOL_2D"),
+    Kernel("MaxPool", limits=(_PADS, _PLANE, _ONE, Limit("not-dilated")), source="MAX_POOL_2D"),
+    Kernel("AveragePool", limits=(_PADS, _PLANE, Limit("not-dilated")), source="AVERAGE_POOL_2D"),
     Kernel("GlobalAveragePool", source="MEAN"),
     Kernel("GlobalMaxPool", source="REDUCE_MAX"),
-    Kernel("ReduceMean", limits=(_STATIC, _SMALL), source="MEAN"),
-    Kernel("ReduceSum", limits=(_STATIC, _SMALL), source="MEAN and MUL; int8 SUM of LiteRT's reference kernels ignores zero points"),
-    Kernel("ReduceMax", limits=(_STATIC, _SMALL), source="REDUCE_MAX"),
-    Kernel("ReduceMin", limits=(_STATIC, _SMALL), source="REDUCE_MIN"),
+    Kernel("ReduceMean", limits=(Limit("attribute", "noop_with_empty_axes=0"), _STATIC, _SMALL), source="MEAN"),
+    Kernel("ReduceSum", limits=(Limit("attribute", "noop_with_empty_axes=0"), _STATIC, _SMALL), source="MEAN and MUL; int8 SUM of LiteRT's reference kernels ignores zero points"),
+    Kernel("ReduceMax", limits=(Limit("attribute", "noop_with_empty_axes=0"), _STATIC, _SMALL), source="REDUCE_MAX"),
+    Kernel("ReduceMin", limits=(Limit("attribute", "noop_with_empty_axes=0"), _STATIC, _SMALL), source="REDUCE_MIN"),
     Kernel("Reshape", source=_VIEW),
     Kernel("Flatten", source=_VIEW),
     Kernel("Squeeze", source=_VIEW),
@@ -121,6 +122,7 @@ TFLITE_MICRO = Target(
     checks=("tflite",),
     formats=("tflite",),
     extension=".tflite",
+    packages=("flatbuffers", "tflite-micro", "ai-edge-litert"),
     narrow_only=NARROW,
     options=("io", "keep_layout", "limits"),
     small_weight=Format("int4", symmetric=True, narrow=True, bits=4),

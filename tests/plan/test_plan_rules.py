@@ -141,6 +141,7 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "exponent": (0, holding(POW, e=np.array([2.0], np.float32)), POW),
     "forward-slice": (0, SLICE, holding(SLICE, t=np.array([-1]))),
     "pad-mode": (0, call("Pad", PAD, ("pads",), mode="reflect"), call("Pad", PAD, ("pads",), mode="edge")),
+    "explicit-pads": (0, call("Conv", {"x": (1, 4), "y": (1, 4)}), call("ConvTranspose", {"x": (1, 4), "y": (1, 4)}, output_shape=(9, 9))),
     "resize-kernel": (0, call("Resize", UP, mode="linear"), call("Resize", UP, mode="cubic")),
 }  # fmt: skip
 

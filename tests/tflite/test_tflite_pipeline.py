@@ -224,6 +224,9 @@ REFUSED = {
         weights={"s": np.array([-1]), "e": np.array([-9]), "a": np.array([2]), "t": np.array([-1])},
     ),
     "Conv": one("Conv", ["x", "w"], (1, 2, 4, 4, 4), {"w": random(2, 2, 1, 1, 1)}),
+    "ConvTranspose": one(
+        "ConvTranspose", ["x", "w"], (1, 2, 4, 4), {"w": random(2, 2, 3, 3)}, strides=[2, 2], output_shape=[8, 8]
+    ),
     "Resize": one("Resize", ["x", "", "s"], (1, 2, 4, 4), {"s": np.array([1, 1, 2, 2], np.float32)}, mode="cubic"),
 }
 

@@ -153,7 +153,16 @@ OPERATORS: dict[str, Operator] = {
     "BROADCAST_TO": Operator(130, "BroadcastToOptions", 104, "AddBroadcastTo"),
 }  # fmt: skip
 
-OPERATOR_NAMES: dict[int, str] = {row.code: name for name, row in OPERATORS.items()}
+# Operators that TFLM runs in integers, or that control the flow, and that only files of other tools have.
+ELSEWHERE: dict[int, str] = {
+    7: "EMBEDDING_LOOKUP", 27: "SVDF", 32: "CUSTOM", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 43: "SQUEEZE", 49: "SPLIT", 53: "CAST", 58: "LESS",
+    61: "GREATER", 62: "GREATER_EQUAL", 63: "LESS_EQUAL", 65: "SLICE", 70: "EXPAND_DIMS", 71: "EQUAL", 72: "NOT_EQUAL", 77: "SHAPE", 79: "ARG_MIN", 83: "PACK",
+    84: "LOGICAL_OR", 86: "LOGICAL_AND", 87: "LOGICAL_NOT", 88: "UNPACK", 93: "ZEROS_LIKE", 94: "FILL", 106: "ADD_N", 107: "GATHER_ND", 118: "IF", 119: "WHILE",
+    123: "SELECT_V2", 128: "CUMSUM", 129: "CALL_ONCE", 140: "REDUCE_ALL", 142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 145: "BROADCAST_ARGS",
+    151: "DYNAMIC_UPDATE_SLICE",
+}  # fmt: skip
+
+OPERATOR_NAMES: dict[int, str] = {**ELSEWHERE, **{row.code: name for name, row in OPERATORS.items()}}
 
 TENSOR_TYPES: dict[str, int] = {
     "float32": 0,

@@ -1,0 +1,201 @@
+"""The algorithms on small nets, through the real runtime: what they must gain and what they must leave alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from quantize_support import X86, random, text_model
+
+from qconvert.calibrate import Sketcher, activation_params, collect, fake_quantize, weight_params
+from qconvert.data import Sample
+from qconvert.emit import emit_qdq
+from qconvert.optimize import ALGORITHMS, Draft, Lab, improve, split
+from qconvert.optimize.lockstep import stations, walk
+from qconvert.optimize.mixed import MixedPrecision, mixed_precision, rounded
+from qconvert.optimize.ranges import RangeChoice, choose_ranges
+from qconvert.optimize.reconstruct import Reconstruction, reconstruct
+from qconvert.optimize.refine import Refinement, refine
+from qconvert.plan import plan
+from qconvert.recipe.types import Recipe
+from qconvert.runtime import Options, concrete_shapes, opened
+
+RECIPE = Recipe(placement="everywhere", mode="static")
+NET = """(float[1,8,8,8] x) => (float[1,8,8,8] y) {
+    a = Conv<pads=[1,1,1,1]>(x, wa, ba)
+    r = Relu(a)
+    b = Conv<pads=[1,1,1,1], group=8>(r, wb, bb)
+    s = Relu(b)
+    c = Conv(s, wc, bc)
+    y = Add(c, x)
+}"""
+
+
+def net(outlier=1.0):
+    wa = random(8, 8, 3, 3, seed=1) / 6
+    wa[3] *= outlier
+    wb = random(8, 1, 3, 3, seed=2) / 2
+    wb[3] /= outlier
+    constants = {
+        "wa": wa,
+        "ba": random(8, seed=3),
+        "wb": wb,
+        "bb": random(8, seed=4),
+        "wc": random(8, 8, 1, 1, seed=5) / 3,
+        "bc": random(8, seed=6),
+    }
+    return text_model(NET, **constants)
+
+
+def laboratory(graph, recipe=RECIPE, count=40):
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.standard_normal((1, 8, 8, 8)).astype(np.float32) ** 3} for _ in range(count)]
+    shapes = concrete_shapes(graph, {})
+    chosen = plan(graph, X86, recipe, shapes)
+    observers = {name: (Sketcher(),) for name in chosen.taps}
+    collect(graph, [Sample(str(i), f) for i, f in enumerate(feeds)], observers)
+    sketches = {name: watching[0].result() for name, watching in observers.items()}
+    activations = activation_params(chosen, sketches, recipe.calibration)
+    weights = weight_params(graph, chosen, activations, recipe.calibration)
+    fit, held_out = split(feeds)
+    lab = Lab(
+        graph,
+        fit,
+        held_out,
+        recipe.calibration,
+        lambda kept: plan(graph, X86, recipe, shapes, kept=kept),
+        lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
+        Options(),
+    )
+    return Draft(graph, graph, chosen, sketches, activations, weights), lab
+
+
+def test_split_keeps_the_parts_apart():
+    feeds = [{"x": np.full(1, i)} for i in range(30)]
+    fit, held_out = split(feeds)
+    assert len(fit) + len(held_out) == 30
+    assert not {int(f["x"][0]) for f in fit} & {int(f["x"][0]) for f in held_out}
+    few = feeds[:3]
+    assert split(few) == (few, few)
+
+
+def test_reconstruction_takes_the_mean_shift_out():
+    """Scales ten times too coarse shift the mean of every output; the biases take that back."""
+    draft, lab = laboratory(net())
+    coarse = draft.with_(weights={key: replace(p, scale=p.scale * 10) for key, p in draft.weights.items()})
+    fixed = reconstruct(coarse, lab, Reconstruction(rounding=False))
+    without = reconstruct(coarse, lab, Reconstruction(rounding=False, bias=False))
+    assert lab.score(without) == pytest.approx(lab.score(coarse), abs=0.5)
+    assert lab.score(fixed) > lab.score(coarse) + 0.5
+
+
+@pytest.mark.parametrize(
+    "settings", [Reconstruction(), Reconstruction(rounding=True), Reconstruction(rounding=True, asymmetric=True)]
+)
+def test_rounded_weights_quantize_to_themselves(settings):
+    draft, lab = laboratory(net())
+    fixed = reconstruct(draft, lab, settings)
+    for (name, index), params in fixed.weights.items():
+        weights = fixed.graph.weights[fixed.graph.by_name[name].input(index)].numpy()
+        assert np.array_equal(fake_quantize(weights, params), weights)
+
+
+def test_reconstruction_starts_from_the_fp32_weights_however_often_it_runs():
+    draft, lab = laboratory(net())
+    once = reconstruct(draft, lab, Reconstruction())
+    twice = reconstruct(once, lab, Reconstruction())
+    assert lab.score(twice) == pytest.approx(lab.score(once), abs=1)
+
+
+def test_a_zero_bias_element_does_not_switch_the_correction_off():
+    graph = net()
+    bias = graph.weights["ba"].numpy().copy()
+    bias[0] = 0
+    from qconvert.graph import weight
+
+    draft, lab = laboratory(graph.with_(weights={**graph.weights, "ba": weight(bias)}))
+    assert lab.score(reconstruct(draft, lab, Reconstruction())) >= lab.score(draft) - 0.5
+
+
+def test_the_walk_shows_each_layer_its_fp32_and_its_delivered_input():
+    draft, lab = laboratory(net())
+    seen = {}
+
+    def visit(station):
+        seen[station.node.name] = station
+        return draft.graph.weights[station.node.input(1)].numpy(), draft.graph.constant(station.node.input(2))
+
+    walk(draft.reference, lab.emit(draft), draft.plan, lab.fit[:3], visit)
+    assert list(seen) == [node.name for node in stations(draft.graph, draft.plan)] == ["n_a", "n_b", "n_c"]
+    with opened(draft.graph.with_(outputs=("a", "r", "b"))) as session:
+        wanted = session.run(lab.fit[0])
+    assert np.allclose(seen["n_a"].wanted_out[0], wanted["a"], atol=1e-5)
+    assert np.allclose(seen["n_b"].wanted_in[0], wanted["r"], atol=1e-5)
+    error = np.abs(seen["n_b"].got_in[0] - wanted["r"]).max()
+    assert 0 < error <= 2 * float(draft.activations["r"].scale) + 0.2
+
+
+def test_ranges_never_score_below_the_first_draft():
+    draft, lab = laboratory(net())
+    for first in ("min-max", "entropy"):
+        calibration = lab.calibration.model_copy(update={"method": first})
+        activations = activation_params(draft.plan, draft.sketches, calibration)
+        start = draft.with_(activations=activations)
+        methods = RangeChoice(methods=(first, "mse", "min-max"))
+        assert lab.score(choose_ranges(start, lab, methods)) >= lab.score(start) - 1e-9
+
+
+def test_refinement_gains_on_what_it_sees_and_keeps_to_bounds():
+    draft, lab = laboratory(net())
+    on_fit = replace(lab, held_out=lab.fit[:30])
+    after = refine(draft, lab, Refinement())
+    assert on_fit.score(after) >= on_fit.score(draft)
+    for name in ("r", "s"):
+        assert int(after.activations[name].zero_point) == 0  # Relu still vanishes into the range
+
+
+def test_refinement_is_left_out_where_it_would_take_long():
+    draft, lab = laboratory(net())
+    assert refine(draft, lab, Refinement(work=1.0)) is draft
+
+
+def test_rounding_one_tensor_touches_only_its_readers():
+    draft, _ = laboratory(net())
+    graph = rounded(draft.graph, ["r"], draft.activations)
+    assert [n.op for n in graph.nodes].count("QuantizeLinear") == 1
+    assert graph.by_name["n_b"].input(0) != "r"
+    assert graph.by_name["n_a"].inputs == draft.graph.by_name["n_a"].inputs
+
+
+def test_mixed_precision_finds_the_poisoned_tensor():
+    """One channel of `r` is 3,000 times larger than the others, which leaves them no code: the layers around it go float."""
+    graph = net(outlier=3_000.0)
+    draft, lab = laboratory(graph)
+    before = lab.score(draft)
+    assert before < 15
+    settings = MixedPrecision(speedup=0.0, integer_macs=0.0)
+    after = mixed_precision(draft, lab, settings)
+    kept = {name for name, p in after.plan.nodes.items() if p.reason and p.reason.code == "P010"}
+    assert {"n_a", "n_b"} <= kept
+    assert lab.score(after) > before + 10
+
+
+def test_mixed_precision_leaves_good_models_alone():
+    draft, lab = laboratory(net())
+    assert mixed_precision(draft, lab, MixedPrecision()) is draft
+
+
+def test_steps_that_do_not_help_are_not_kept():
+    draft, lab = laboratory(net())
+    spoil = replace(
+        ALGORITHMS["ranges"],
+        run=lambda d, _lab, _settings: d.with_(
+            activations={n: replace(p, scale=p.scale * 8) for n, p in d.activations.items()}
+        ),
+    )
+    best, steps = improve(draft, lab, [("spoil", spoil, RangeChoice())], False, lambda done, total: None)
+    assert best is draft
+    assert [s.kept for s in steps] == [False]
+    assert steps[0].after_db < steps[0].before_db
+    best, steps = improve(draft, lab, [("spoil", spoil, RangeChoice())], True, lambda done, total: None)
+    assert best is not draft
+    assert steps[0].kept
