@@ -324,7 +324,9 @@ CALLS = [
 
 
 def test_every_operator_of_the_table_has_instances() -> None:
-    elsewhere = {kernel.op for target in TARGETS.values() if target.simulation for kernel in target.kernels}  # see tests/tflite
+    elsewhere = {
+        kernel.op for target in TARGETS.values() if target.simulation for kernel in target.kernels
+    }  # see tests/tflite
     assert set(CASES) <= set(OPS)
     assert set(OPS) - set(CASES) <= elsewhere, "a row of OPS without instances: add some to CASES"
 

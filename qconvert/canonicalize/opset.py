@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 from onnx import helper, version_converter
 
 from ..errors import fail
-from ..graph import Graph, Node, TensorType, from_proto, to_proto
+from ..graph import Graph, Node, TensorType, Weight, from_proto, to_proto
 from .match import is_op
 from .rewrite import Rewrite
 
@@ -55,12 +57,11 @@ def raise_opset(graph: Graph, minimum: int) -> Rewrite:
     return Rewrite(changed, (f"opset {graph.opset} -> {minimum}",))
 
 
-def _with_large_as_inputs(graph: Graph, large: object) -> Graph:
-    names = set(large) if isinstance(large, dict) else set()
+def _with_large_as_inputs(graph: Graph, large: Mapping[str, Weight]) -> Graph:
     return graph.with_(
-        inputs=tuple(dict.fromkeys([*graph.inputs, *(n for n in graph.weights if n in names)])),
-        weights={n: w for n, w in graph.weights.items() if n not in names},
-        types={**graph.types, **{n: graph.type_of(n) for n in names}},
+        inputs=tuple(dict.fromkeys([*graph.inputs, *(n for n in graph.weights if n in large)])),
+        weights={n: w for n, w in graph.weights.items() if n not in large},
+        types={**graph.types, **{n: graph.type_of(n) for n in large}},
     )
 
 

@@ -33,7 +33,7 @@ def check(
     """
     import json
 
-    from ..errors import Severity
+    from ..errors import EXIT_CODES, Severity
     from ..pipeline.lint import lint
     from ..pipeline.staging import write_text
     from ..report.sarif import to_sarif
@@ -48,4 +48,4 @@ def check(
     else:
         show_diagnostics(findings)
         print(f"{model}: {len(errors)} errors, {len(warnings)} warnings for {target}")
-    return 6 if errors or (strict and warnings) else 0
+    return EXIT_CODES["C"] if errors or (strict and warnings) else 0

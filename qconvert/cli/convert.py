@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import EXIT_CODES
 from .console import out, progress, show_diagnostics
 from .github import announce
 from .options import Data, Json, Model, Quiet, RecipeFile, ReportDir, Reports, Set, TargetName, formats, overrides
@@ -62,4 +63,4 @@ def convert(
     failed = record.status != "done"
     if failed and (quiet or as_json):
         print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)
-    return 5 if failed else 0
+    return EXIT_CODES["G"] if failed else 0

@@ -42,7 +42,7 @@ def schema() -> int:
 @app.command()
 def init(
     model: Model,
-    target: TargetName = "x86-vnni",
+    target: TargetName = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +53,7 @@ def init(
     """Write a commented starting recipe that fits a model."""
     from ..pipeline.recipes import initial_recipe, write_new
 
-    text = initial_recipe(model, target or "x86-vnni")
+    text = initial_recipe(model, target)
     if output is None:
         print(text, end="")
     else:

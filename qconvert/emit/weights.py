@@ -30,9 +30,6 @@ def bias_codes(bias: Array, scale: Array) -> Array:
     return np.asarray(np.clip(codes, -(2**31), 2**31 - 1).astype(np.int32))
 
 
-ANCHOR_BITS = 16
-
-
 def anchor_scale(weight: Array, axis: int | None) -> Array:
     """float32 scales [C] of a weight that is only carried in 16 bits: near-float precision."""
     reach = (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Diagnostic, QConvertError, fail
-from ..recipe import read_recipe, resolve_rules, starting_recipe
+from ..recipe import Recipe, read_recipe, resolve_rules, starting_recipe
 from ..targets import TARGETS
 from .planning import target_of
 from .staging import guarded
@@ -41,12 +41,13 @@ def check_recipes(paths: Sequence[Path], model: Path | None) -> list[tuple[Path,
     return fine
 
 
-def initial_recipe(model: Path, target: str) -> str:
-    """A commented recipe fitted to a model.
+def initial_recipe(model: Path, target: str | None) -> str:
+    """A commented recipe fitted to a model, for the default target where none is named.
 
     Raises:
         QConvertError: R010, M0xx.
     """
+    target = target or Recipe().target
     if target not in TARGETS:
         raise fail("R010", f"unknown target: {target}", None, f"targets are {', '.join(TARGETS)}")
     from ..canonicalize import canonicalize

@@ -140,7 +140,7 @@ def _zero_pad(call: Call, _: Any) -> str:
 
 
 def _tensor_core_matmul(call: Call, value: Any) -> str:
-    """GEMV (M or N of 1), or K or N below `value`, gain nothing (ModelOpt 0.46, facts C.2.11)."""
+    """GEMV (M or N of 1), or K or N below `value`, gain nothing (ModelOpt 0.46)."""
     out, weight = call.out, call.shape(1)
     if len(out) < 2 or len(weight) < 2:
         return ""
@@ -151,7 +151,7 @@ def _tensor_core_matmul(call: Call, value: Any) -> str:
 
 
 def _tensor_core_conv(call: Call, value: Any) -> str:
-    """Channel counts below `value` only with the exceptions that TensorRT's INT8 kernels have (ModelOpt 0.46, facts C.2.11)."""
+    """Channel counts below `value` only with the exceptions that TensorRT's INT8 kernels have (ModelOpt 0.46)."""
     weight, group = call.shape(1), int(call.node.attr("group", 1))
     if len(weight) < 3:
         return "its weight's shape is unknown"
@@ -231,14 +231,22 @@ def _pad_mode(call: Call, _: Any) -> str:
 
 def _resize_kernel(call: Call, _: Any) -> str:
     scales = call.graph.constant(call.node.input(2)) if call.node.input(2) else None
-    uneven = scales is not None and scales.size == len(call.out) and not np.allclose(np.multiply(call.shape(0), scales), call.out, atol=1e-3)
+    uneven = (
+        scales is not None
+        and scales.size == len(call.out)
+        and not np.allclose(np.multiply(call.shape(0), scales), call.out, atol=1e-3)
+    )
     return "its scales do not give whole sizes" if uneven else resize_fault(call.node, call.shape(0), call.out)
 
 
 def _explicit_pads(call: Call, _: Any) -> str:
     if call.node.attr("output_shape") is not None:
         return "output_shape decides its padding; write the pads out"
-    return "" if call.node.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID") else f"auto_pad {call.node.attr('auto_pad')} is not resolved"
+    return (
+        ""
+        if call.node.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+        else f"auto_pad {call.node.attr('auto_pad')} is not resolved"
+    )
 
 
 LIMITS: dict[str, Callable[[Call, Any], str]] = {

@@ -53,14 +53,6 @@ def attention_softmaxes(graph: Graph) -> tuple[Node, ...]:
     )
 
 
-def attention_products(graph: Graph) -> frozenset[str]:
-    """Names of the matrix products of two activations (scores and context) around each attention Softmax."""
-    found: set[str] = set()
-    for softmax in attention_softmaxes(graph):
-        found.update(n.name for n in (_product_before(graph, softmax), _product_after(graph, softmax)) if n)
-    return frozenset(found)
-
-
 def _product_before(graph: Graph, softmax: Node) -> Node | None:
     return next((n for n in _walk_back(graph, softmax.input(0), _SCORES, 8) if is_activation_product(graph, n)), None)
 

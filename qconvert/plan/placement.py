@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
 
 _NEVER = 10**15  # more than any sum of times in picoseconds
 
@@ -53,6 +55,8 @@ class Wire:
 
 def integer_units(units: Sequence[Unit], wires: Iterable[Wire]) -> frozenset[str]:
     """Names of the units that are fastest in integers; ties go to float."""
+    import networkx as nx  # 0.1 s that only a placement by profit needs
+
     cut = nx.DiGraph()
     cut.add_nodes_from(["integer", "float"])
     by_name = {unit.name: unit for unit in units}

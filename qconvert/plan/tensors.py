@@ -222,7 +222,12 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
                 "R009", f"{work.target.title} has no 4-bit weights", node.name, "remove `weight_bits: 4` for this node"
             )
         if per_channel and node.op in work.target.per_tensor:
-            raise fail("R009", f"{work.target.title} has no kernel for {node.op} with 4-bit weights and a scale a channel", node.name, "remove one of `weight_bits` and `granularity`")
+            raise fail(
+                "R009",
+                f"{work.target.title} has no kernel for {node.op} with 4-bit weights and a scale a channel",
+                node.name,
+                "remove one of `weight_bits` and `granularity`",
+            )
         format_ = work.target.small_weight
     return WeightPlan(format_, weight_axis(node, rank) if per_channel else None)
 

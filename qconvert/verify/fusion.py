@@ -94,15 +94,8 @@ class Forecast:
     @property
     def integer_share(self) -> float:
         """Share of the multiply-accumulates in kernels that read integers (0 for a graph without any)."""
-        return self._share(lambda g: g.kind != "float" and not g.reads.startswith(("f32", "f16", "bf16", "?")))
-
-    @property
-    def fused_share(self) -> float:
-        """Share of the multiply-accumulates in kernels that read and write integers."""
-        return self._share(lambda g: g.kind == "i8->i8")
-
-    def _share(self, wanted: Callable[[Group], bool]) -> float:
-        return sum(g.macs for g in self.groups if wanted(g)) / self.total_macs if self.total_macs else 0.0
+        integer = (g.macs for g in self.groups if not g.reads.startswith(("f32", "f16", "bf16", "?")))
+        return sum(integer) / self.total_macs if self.total_macs else 0.0
 
     def __str__(self) -> str:
         head = f"{len(self.groups)} kernels, {self.integer_share:.1%} of MACs in integers, {len(self.standalone)} stand-alone Q/DQ, {self.reformats} reformats"

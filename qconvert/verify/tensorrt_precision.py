@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import networkx
-
 from ..errors import Diagnostic, Severity
 from ..graph import Node
 from .fusion import label
@@ -34,6 +32,8 @@ def float32_remainder(view: QuantizedView) -> Iterator[Diagnostic]:
 
 def _islands(view: QuantizedView) -> Iterator[tuple[list[Node], list[str]]]:
     """Float32 nodes that are connected, Q/DQ between them or not, and their inputs that come without a Cast."""
+    import networkx  # 0.1 s that only this check needs
+
     types = _float_types(view)
     pairs = [n for n in view.graph.nodes if n.op in QUANTIZE | DEQUANTIZE]
     nodes = [n for n in view.graph.nodes if n.op not in QUANTIZE | DEQUANTIZE | _SHAPES and _computes(view, n, types)]

@@ -1,7 +1,7 @@
 """An estimate of the tensor arena, for reports without the interpreter and for choices under a memory limit.
 
 Source: TFLM's GreedyMemoryPlanner (largest buffers first, each at the lowest free offset, aligned to 16 bytes); sizes of the
-persistent structures fitted to `print_allocations` of TFLM on x86-64.
+persistent structures are rough figures for x86-64. An estimate: where the interpreter is installed, its own count is used.
 """
 
 from __future__ import annotations
