@@ -88,6 +88,8 @@ CODES: dict[str, Code] = {
     "D103": Code("measured on calibration data", "The dataset has no evaluation part, so fidelity was measured on the samples that also set the ranges. Add a sub-folder `eval/` for an honest figure."),
     "D104": Code("values were cast", "Samples were cast without loss to the input's type."),
     "D105": Code("files skipped", "Some files in the folder are not samples and were skipped."),
+    "D106": Code("images without preprocessing", "The dataset consists of images and the recipe says nothing about scale, mean or std, so the model receives raw values of 0..255. Most networks want 0..1 or normalized values; set `dataset.preprocess`."),
+    "D107": Code("FP32 no better than chance", "The FP32 model itself guesses on this dataset. The preprocessing or the labels do not fit the model, and ranges that were found with such data are worth nothing."),
     # --- gates ------------------------------------------------------------------------------------------------------
     "G001": Code("gate failed", "A limit of the recipe's `gates:` does not hold. The report is written and the model is kept as `<stem>.rejected.<ext>`."),
     "G002": Code("gate cannot be judged", "A gate asks for a figure that was not measured (for instance a task metric without labels). A gate that cannot be judged counts as failed."),
@@ -121,7 +123,8 @@ CODES: dict[str, Code] = {
     "P009": Code("no shape", "The shape of a tensor could not be found, so neither the kernel's limits nor its profit can be judged."),
     "P010": Code("float by design", "Quantizing this operator loses accuracy out of proportion to the time it saves; the target keeps it float."),
     "P011": Code("small shape", "The operator is too small for the target's integer kernels to pay."),
-    "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 95 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
+    "P101": Code("few integers", "Only this share of the multiply-accumulates gains from integers on the target, so the rest stays float; `plan` shows the reason of every node. `placement: everywhere` makes integer whatever has a kernel, for the sake of size."),
+    "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 90 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
     # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------
     "C001": Code("int32 bias behind DequantizeLinear", "TensorRT refuses a quantized int32 bias. Keep the bias float."),
     "C002": Code("unsigned activations", "TensorRT knows int8 only; a uint8 zero point is refused or reinterpreted."),
@@ -145,6 +148,7 @@ CODES: dict[str, Code] = {
     "C110": Code("attention pattern missed", "The attention block is near the pattern that TensorRT fuses, but not quite: scale after the first MatMul, or a Transpose or Cast between DQ and MatMul."),
     "C111": Code("attention limits", "Sequence length or head size is outside the limits of the fused attention kernels."),
     "C112": Code("isolated INT8 island", "An INT8 operator between float neighbours moves more bytes in conversions than it saves."),
+    "C113": Code("not quantized", "The model has no QuantizeLinear, DequantizeLinear or integer operator, so there is nothing that a target's rules could judge."),
     # --- findings of `check` for onnxruntime on CPU ------------------------------------------------------------------
     "C201": Code("signed activations", "On x86 only unsigned activations with signed weights reach the VNNI kernels; int8 activations run in float or slowly wherever a tensor has two consumers."),
     "C202": Code("unsigned weights", "uint8 weights take the 16-bit path: 1.0 to 1.6 times FP32 instead of up to 4."),

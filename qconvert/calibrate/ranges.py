@@ -104,6 +104,7 @@ def _best_shrink(rows: Array, reach: Array, format_: Format) -> Array:
 
 
 _INT32 = 2.0**31 - 1
+_BIAS_MARGIN = 4  # algorithms may still narrow the input's range and enlarge the bias
 
 
 def _fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:

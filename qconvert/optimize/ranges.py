@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ..calibrate import RANGE_METHODS, activation_params, weight_params
 from ..data.settings import Settings
+from ..errors import fail
 from .draft import Draft, Lab
 
 
@@ -20,10 +21,22 @@ class RangeChoice(Settings):
 
 
 def choose_ranges(draft: Draft, lab: Lab, settings: RangeChoice) -> Draft:
-    """The draft with the ranges of the best method; the draft itself if no tensor has a range from data."""
+    """The draft with the ranges of the best method; the draft itself if none is better.
+
+    Raises:
+        QConvertError: R005 for a method that does not exist.
+    """
     if not draft.plan.taps:
         return draft
-    drafts = {method: _with_method(draft, lab, method) for method in settings.methods if method in RANGE_METHODS}
+    unknown = [method for method in settings.methods if method not in RANGE_METHODS]
+    if unknown:
+        raise fail(
+            "R005",
+            f"no range method is called {unknown[0]}",
+            "algorithms.ranges.methods",
+            f"there are {', '.join(RANGE_METHODS)}",
+        )
+    drafts = {"": draft, **{method: _with_method(draft, lab, method) for method in settings.methods}}
     scores = {method: lab.score(candidate) for method, candidate in drafts.items()}
     best = max(scores, key=lambda method: scores[method])
     return drafts[best]

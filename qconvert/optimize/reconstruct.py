@@ -53,8 +53,21 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
         A draft whose graph holds the rounded weights as real values and the corrected biases.
     """
     bench = _Bench(draft, lab, settings)
-    walk(draft.reference, bench.quantized, draft.plan, lab.fit[: settings.samples], bench.visit, lab.options.threads)
+    count = min(settings.samples, _affordable(draft))
+    walk(draft.reference, bench.quantized, draft.plan, lab.fit[:count], bench.visit, lab.options.threads)
     return bench.result()
+
+
+_BYTES = 1_000_000_000  # of live values of the walk
+_LIVE = 6  # tensors of the largest size that live at once, in both graphs together
+
+
+def _affordable(draft: Draft) -> int:
+    """Samples whose live values fit into memory."""
+    largest = max(
+        (int(np.prod(draft.plan.shapes[name])) for name in draft.plan.tensors if name in draft.plan.shapes), default=1
+    )
+    return max(8, int(_BYTES / (4 * _LIVE * max(largest, 1))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,8 @@ def refine(draft: Draft, lab: Lab, settings: Refinement) -> Draft:
     groups: dict[int, list[str]] = {}
     for name, plan in draft.plan.tensors.items():
         groups.setdefault(plan.group, []).append(name)
+    dictated = {plan.group for plan in draft.plan.tensors.values() if plan.fixed is not None}  # by the kernel
+    groups = {group: names for group, names in groups.items() if group not in dictated}
     trials = max(len(groups) * len(_MOVES), 1)
     count = min(settings.samples, int(settings.work / (trials * max(draft.plan.prediction.macs, 1))), len(lab.fit))
     if not groups or count < min(settings.least, len(lab.fit)):

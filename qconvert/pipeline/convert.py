@@ -43,6 +43,7 @@ from ..runtime import Feed, Options, Session, opened
 from ..verify import findings
 from .accuracy import best_draft
 from .details import Widening, with_details
+from .doubts import at_chance, raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
 from .holdout import with_holdout
@@ -50,10 +51,11 @@ from .pictures import with_pictures
 from .planning import Planned, make_plan, target_of
 from .record import make_record
 from .reports import stage_reports, stale_reports
-from .staging import Destination, destination, publish, sha256, staged
+from .staging import Destination, destination, guarded, publish, sha256, staged
 from .words import vocabulary
 
 PROOF_SAMPLES = 8
+_SLOWER = 0.97  # closer to 1 is noise
 _LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
 
@@ -111,7 +113,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         product = form.emit(draft, planned, recipe, _provenance(request, planned, dataset))
     with staged(place.folder) as folder:
         path = folder / place.artefact.name
-        with stages.stage("write") as progress:
+        with stages.stage("write") as progress, guarded(path):
             files = form.write(product, path, progress)
         proved = _prove(form, planned, path, product, dataset, stages)
         result = replace(proved.result, algorithms=steps)
@@ -161,7 +163,7 @@ def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | N
         dataset = open_dataset(
             request.data, {name: graph.type_of(name) for name in graph.feeds}, request.recipe.dataset, request.base_dir
         )
-    stages.note(*dataset.diagnostics)
+    stages.note(*dataset.diagnostics, *raw_images(dataset, request.recipe.dataset))
     return with_holdout(dataset, request.recipe.dataset.evaluation_samples) if request.hold_out else dataset
 
 
@@ -297,7 +299,7 @@ def _measure(
             float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
         )
     _raise_errors(list(evaluated.diagnostics))
-    stages.note(*evaluated.diagnostics)
+    stages.note(*evaluated.diagnostics, *at_chance(evaluated.metrics, planned.original))
     latency = _latency(request, planned, path, samples, stages)
     return Measurements(
         fidelity=evaluated.fidelity,
@@ -335,7 +337,7 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
                 Severity.NOTE,
             )
         )
-    if found.ratio < 1:
+    if found.on_target and found.ratio < _SLOWER and planned.plan.prediction.integer_macs:
         stages.note(_slower(planned.plan, found.ratio))
     return found
 
@@ -404,7 +406,8 @@ def _publish(
     final = record.model_copy(update={"outputs": outputs})
     stale = [place.rejected, place.rejected.with_name(place.rejected.name + ".data")] if accepted else []
     with staged(place.report.parent) as beside:  # which may be on another file system
-        reports = stage_reports(final, recipe.report, place, beside)
+        with guarded(beside):
+            reports = stage_reports(final, recipe.report, place, beside)
         publish(
             [*zip(files[1:], targets[1:], strict=True), *reports, (files[0], model)],
             [*stale, *stale_reports(reports, place)],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import Diagnostic, fail
-from ..graph import infer_types, load
-from ..targets import TARGETS
+from ..errors import Diagnostic, Severity, fail
+from ..graph import load
 from ..verify import FILE_CHECKS, check, check_loads
+from .planning import target_named
+from .suitable import QUANTIZED
 
 
 def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
@@ -16,13 +17,18 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
     Raises:
         QConvertError: R010 for an unknown target, M0xx where the file cannot be read.
     """
-    target = TARGETS.get(target_name)
-    if target is None:
-        raise fail("R010", f"unknown target: {target_name}", None, f"targets are {', '.join(TARGETS)}")
+    target = target_named(target_name)
     if any(name in FILE_CHECKS for name in target.checks):
         data = _content(model)
         return tuple(finding for name in target.checks for finding in FILE_CHECKS[name](data))
-    return (*check(infer_types(load(model)), target), *check_loads(model, target))
+    graph = load(model)
+    found = (*check(graph, target), *check_loads(model, target))
+    if any(node.op in QUANTIZED or node.op.startswith("QLinear") for node in graph.nodes):
+        return found
+    return (
+        *found,
+        Diagnostic("C113", "nothing in this model is quantized", str(model), "convert it first", Severity.WARNING),
+    )
 
 
 def _content(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..canonicalize import Canonical, canonicalize
@@ -57,7 +58,9 @@ def make_plan(
     with stages.stage("plan"):
         canonical, chosen = _best_form(fixed_shapes(original, target, recipe), target, recipe, source, feed)
         if chosen.opset > canonical.graph.opset:
-            canonical = canonicalize(canonical.graph, chosen.opset, target.lowers)
+            raised = canonicalize(canonical.graph, chosen.opset, target.lowers)
+            rewrites, notes = (*canonical.applied, *raised.applied), (*canonical.diagnostics, *raised.diagnostics)
+            canonical = Canonical(raised.graph, rewrites, notes)
             chosen = _plan(canonical.graph, target, recipe, source, feed)
         if target.whole:
             refuse_float(target, canonical.graph, chosen)
@@ -75,7 +78,20 @@ def _faster(
     graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan
 ) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
-    if chosen.prediction.speedup is None or not recipe.integer_macs:
+    if not recipe.integer_macs or not chosen.prediction.macs:
+        return ()
+    if chosen.prediction.integer_share < recipe.integer_macs / 2:
+        share = chosen.prediction.integer_share
+        text = (
+            f"only {share:.0%} of the multiply-accumulates gain from integers"
+            if share
+            else "nothing gains from integers: the result is a float model"
+        )
+        hint = (
+            "see `qconvert plan`; set `shapes:` if the assumed sizes are too small, or `placement: everywhere` for size"
+        )
+        return (Diagnostic("P101", text, None, hint, Severity.WARNING),)
+    if chosen.prediction.speedup is None:
         return ()
     free = _plan(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), source, None)
     speedup, share = free.prediction.speedup or 0.0, free.prediction.integer_share
@@ -87,15 +103,26 @@ def _faster(
     )
 
 
+def target_named(name: str) -> Target:
+    """A target by name.
+
+    Raises:
+        QConvertError: R010 with what may have been meant.
+    """
+    if name in TARGETS:
+        return TARGETS[name]
+    near = get_close_matches(name, TARGETS, 1, 0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"targets are {', '.join(TARGETS)}"
+    raise fail("R010", f"unknown target: {name}", None, hint)
+
+
 def target_of(recipe: Recipe) -> Target:
     """The recipe's target.
 
     Raises:
         QConvertError: R010, or R009 where the target does not support what the recipe asks for.
     """
-    target = TARGETS.get(recipe.target)
-    if target is None:
-        raise fail("R010", f"unknown target: {recipe.target}", None, f"targets are {', '.join(TARGETS)}")
+    target = target_named(recipe.target)
     if recipe.format is not None and recipe.format not in target.formats:
         raise fail(
             "R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}"

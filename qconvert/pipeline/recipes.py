@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..errors import Diagnostic, QConvertError, fail
 from ..recipe import Recipe, read_recipe, resolve_rules, starting_recipe
-from ..targets import TARGETS
-from .planning import target_of
+from .planning import target_named, target_of
 from .staging import guarded
 from .words import presets_folder, vocabulary
 
@@ -48,8 +47,7 @@ def initial_recipe(model: Path, target: str | None) -> str:
         QConvertError: R010, M0xx.
     """
     target = target or Recipe().target
-    if target not in TARGETS:
-        raise fail("R010", f"unknown target: {target}", None, f"targets are {', '.join(TARGETS)}")
+    target_named(target)
     from ..canonicalize import canonicalize
     from ..graph import load
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import Diagnostic, fail
 from ..recipe import Loaded, Recipe, Source, override, preset, read_recipe
-from ..targets import TARGETS
 from .convert import Request
+from .planning import target_named
 from .words import presets_folder, vocabulary
 
 
@@ -29,8 +29,8 @@ def effective_recipe(
         QConvertError: R001 to R010 with every mistake.
     """
     words = vocabulary()
-    if target is not None and target not in TARGETS:
-        raise fail("R010", f"unknown target: {target}", None, f"targets are {', '.join(TARGETS)}")
+    if target is not None:
+        target_named(target)
     if path is None:
         if target is None:
             raise fail("R011", "neither a recipe nor a target was given", None, "add `-t TARGET` or `-r RECIPE`")

@@ -106,7 +106,7 @@ def staged(folder: Path) -> Iterator[Path]:
         with guarded(folder):
             folder.mkdir(parents=True, exist_ok=True)
             holder = tempfile.TemporaryDirectory(prefix=".qconvert-", dir=folder)
-        with holder as name, guarded(folder):
+        with holder as name:
             yield Path(name)
     finally:
         for path in made:

@@ -14,7 +14,7 @@ from ..plan import Kind, Plan
 from ..recipe import Recipe
 from ..targets import Target
 
-_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
+QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 _CHUNK = 1 << 22  # values looked at together, so that a mapped weight is never held in memory as a whole
 
 
@@ -24,7 +24,7 @@ def refuse(graph: Graph, model: Path) -> None:
     Raises:
         QConvertError: M008 for a quantized model, M011 for broken weights, M012 for a model that nothing goes into.
     """
-    node = next((n for n in graph.nodes if n.op in _QUANTIZED or n.op.startswith("QLinear")), None)
+    node = next((n for n in graph.nodes if n.op in QUANTIZED or n.op.startswith("QLinear")), None)
     if node is not None:
         raise fail(
             "M008",

@@ -21,6 +21,10 @@ from .tensors import anchored, quantized_tensors, tensor_plans, weight_plans
 from .work import NO_RULE, Work, reads
 
 NOTHING: Mapping[str, Reason] = {}
+_BEHIND = Reason(
+    "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
+)
+_OF_NODES = {"keep", "mode", "granularity", "weight_bits"}
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -43,7 +47,8 @@ def plan(
     Raises:
         QConvertError: R009 where a rule asks for what the target cannot do.
     """
-    node_rules, tensor_rules = node_rules or {}, tensor_rules or {}
+    tensor_rules = tensor_rules or {}
+    node_rules = _with_tensor_rules(graph, node_rules or {}, tensor_rules)
     result = _settled(graph, target, recipe, shapes, node_rules, tensor_rules, kept)
     speedup = result.prediction.speedup
     if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
@@ -52,6 +57,20 @@ def plan(
             graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept
         )
     return result
+
+
+def _with_tensor_rules(
+    graph: Graph, node_rules: Mapping[str, Change], tensor_rules: Mapping[str, Change]
+) -> dict[str, Change]:
+    """Node rules, with what rules for tensors say about nodes: an activation's producer, a weight's readers."""
+    found = dict(node_rules)
+    for name, change in tensor_rules.items():
+        producer = graph.producer.get(name)
+        nodes = graph.consumers_of(name) if name in graph.weights else [producer] if producer is not None else []
+        said = change.model_dump(include=_OF_NODES, exclude_none=True)
+        for node in nodes if said else ():
+            found[node.name] = found.get(node.name, NO_RULE).model_copy(update=said)
+    return found
 
 
 def _settled(
@@ -89,7 +108,7 @@ def _with_float_tail(work: Work, result: Plan, forced: frozenset[str] = frozense
 
 def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozenset()) -> Plan:
     graph = work.graph
-    nodes = _skip_branches(work, _node_plans(work, _placement(work, forced, barred)))
+    nodes = _skip_branches(work, _node_plans(work, _placement(work, forced, barred), barred))
     tensors, group_taps = tensor_plans(work, nodes, quantized_tensors(graph, nodes))
     weights = weight_plans(work, nodes, tensors)
     anchors = anchored(work, nodes, tensors)
@@ -150,7 +169,7 @@ def _placement(work: Work, forced: frozenset[str], barred: frozenset[str]) -> fr
     return frozenset(n.name for n in work.graph.nodes if work.found[n.name].kind is Kind.INTEGER)
 
 
-def _node_plans(work: Work, integer: frozenset[str]) -> dict[str, NodePlan]:
+def _node_plans(work: Work, integer: frozenset[str], barred: frozenset[str]) -> dict[str, NodePlan]:
     plans: dict[str, NodePlan] = {}
     for node in work.graph.nodes:
         candidate = work.found[node.name]
@@ -160,14 +179,15 @@ def _node_plans(work: Work, integer: frozenset[str]) -> dict[str, NodePlan]:
             plans[node.name] = (
                 _absorbed(work, node, host)
                 if absorbed
-                else _float(work, node, Reason("P001", f"{node.op} behind a float node"))
+                else _float(work, node, Reason("P003", f"{node.op} behind a node that stays float"))
             )
         elif node.name in integer:
             plans[node.name] = _integer(work, node)
         elif candidate.kind in (Kind.DYNAMIC, Kind.LOOKUP):
             plans[node.name] = _float_side(work, node, candidate)
         else:
-            plans[node.name] = _float(work, node, candidate.reason or _unprofitable(work, node))
+            behind = _BEHIND if node.name in barred else None
+            plans[node.name] = _float(work, node, candidate.reason or behind or _unprofitable(work, node))
     return _with_writes(work, plans, integer)
 
 
@@ -244,8 +264,9 @@ def _skip_branches(work: Work, plans: dict[str, NodePlan]) -> dict[str, NodePlan
     done = dict(plans)
     weighted = frozenset(name for name, p in plans.items() if p.kind is Kind.INTEGER)
     for node in work.graph.nodes:
-        rule = work.node_rules.get(node.name, NO_RULE)
-        skip = residual_skip(work.graph, node, weighted) if rule.keep != "float" else None
+        reason = work.found[node.name].reason
+        barred = reason is not None and reason.code in ("P004", "P010")
+        skip = None if barred else residual_skip(work.graph, node, weighted)
         if skip is not None:
             done[node.name] = NodePlan(Kind.INTEGER, None, (skip,))
     return done

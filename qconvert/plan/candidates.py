@@ -98,7 +98,13 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candi
         return Candidate(Kind.LOOKUP)
     kernels = target.kernels_of(node.op)
     if not kernels:
-        return Candidate(Kind.FLOAT, Reason("P001", f"{target.title} has no integer kernel for {node.op} that gains"))
+        return Candidate(
+            Kind.FLOAT,
+            Reason(
+                "P001",
+                f"{node.op} has no integer kernel of its own on this target: it is fused into a neighbour or runs in float",
+            ),
+        )
     if not any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA)):
         return Candidate(Kind.FLOAT, Reason("P005", "all of its inputs are constants"))
     if not call.out:

@@ -146,7 +146,7 @@ def _tensor_core_matmul(call: Call, value: Any) -> str:
         return ""
     k, n = (weight[-1], weight[-2]) if call.node.attr("transB", 0) else (weight[-2], weight[-1])
     if prod(out[:-1]) == 1 or n == 1:
-        return "a matrix-vector product is bound by memory, INT8 tensor cores gain nothing"
+        return "a matrix-vector product is bound by memory, INT8 tensor cores gain nothing (for larger batches set `shapes:` in the recipe)"
     return "" if min(k, n) >= value else f"K={k}, N={n} is below {value}, too small for INT8 tensor cores"
 
 

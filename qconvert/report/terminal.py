@@ -54,7 +54,7 @@ def verdict(record: RunRecord) -> Text:
     if measured.fidelity:
         parts.append(f"{decibel(measured.fidelity.sqnr_db)}")
     if measured.size:
-        parts.append(f"{measured.size.ratio:.2f}x smaller")
+        parts.append(smaller(measured.size.ratio))
     if measured.latency:
         parts.append(f"{measured.latency.ratio:.2f}x FP32 speed")
     good = record.status == "done"
@@ -76,9 +76,7 @@ def measurements_table(measured: Measurements) -> Table:
                 "same top-1", "", f"{fidelity.agreement:.1%}", _interval(fidelity.agreement_interval, "{:.1%}")
             )
     if measured.size:
-        table.add_row(
-            "size", size(measured.size.float_bytes), size(measured.size.bytes), f"{measured.size.ratio:.2f}x smaller"
-        )
+        table.add_row("size", size(measured.size.float_bytes), size(measured.size.bytes), smaller(measured.size.ratio))
     if measured.latency:
         latency = measured.latency
         quartiles = f"quartiles {latency.ratio_quartiles[0]:.2f} to {latency.ratio_quartiles[1]:.2f}"
@@ -214,3 +212,8 @@ def _drop(metric: Metric) -> str:
 
 def _interval(interval: Interval | None, form: str) -> str:
     return "" if interval is None else f"(95 %: {form.format(interval.low)} to {form.format(interval.high)})"
+
+
+def smaller(ratio: float) -> str:
+    """A size ratio in words."""
+    return f"{ratio:.2f}x smaller" if ratio >= 1 or not ratio else f"{1 / ratio:.2f}x larger"

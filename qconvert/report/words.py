@@ -9,7 +9,8 @@ from ..evaluate.model import Interval, Metric
 
 SHARES = frozenset({"top1", "top5", "accuracy", "f1", "precision", "recall"})  # metrics between 0 and 1
 # C0 and C1 controls but tab and newline, surrogates, and what XML and HTML forbid
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]|[\U0001fffe-\U0001ffff]")
+_NONCHARACTERS = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000))
+_UNPRINTABLE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
 
 
 def number(value: float) -> str:

@@ -48,7 +48,9 @@ def prove(
                 for d in error.diagnostics
             ]
             continue
-        different, db = compared(float_graph.outputs, names, config.name, wanted, got)
+        different, db = compared(
+            float_graph.outputs, names, config.name, wanted, got, _of_data_dependent_size(float_graph)
+        )
         failures += different
         proofs.append(
             SessionProof(
@@ -65,9 +67,14 @@ def compared(
     runner: str,
     wanted: Sequence[Outputs],
     got: Sequence[Outputs],
+    sized_by_data: frozenset[str] = frozenset(),
 ) -> tuple[list[Diagnostic], float]:
-    """V003 and V004 for outputs of a runner that are not those of FP32, and the SQNR of the worst one."""
-    failures = _differences(wanted_names, names, wanted, got)
+    """V003 and V004 for outputs of a runner that are not those of FP32, and the SQNR of the worst one.
+
+    Args:
+        sized_by_data: outputs whose shape may differ, as the number of their elements is itself a result.
+    """
+    failures = _differences(wanted_names, names, wanted, got, sized_by_data)
     failures += _not_finite(runner, wanted, got)
     return failures, worst_sqnr(wanted, got)
 
@@ -89,19 +96,35 @@ def _run(artefact: bytes | Path, config: Configuration, feeds: Sequence[Feed]) -
 
 
 def _differences(
-    wanted_names: tuple[str, ...], names: tuple[str, ...], wanted: Sequence[Outputs], got: Sequence[Outputs]
+    wanted_names: tuple[str, ...],
+    names: tuple[str, ...],
+    wanted: Sequence[Outputs],
+    got: Sequence[Outputs],
+    sized_by_data: frozenset[str],
 ) -> list[Diagnostic]:
     """V004 for names, types and shapes; the same one for every configuration, so that it is told once."""
     found = []
     if names != wanted_names:
         found = [Diagnostic("V004", f"the outputs are {_list(names)}, those of FP32 are {_list(wanted_names)}")]
-    for name in (n for n in wanted_names if n in names):
+    for name in (n for n in wanted_names if n in names and n not in sized_by_data):
         pair = next(
             ((a, b) for w, g in zip(wanted, got, strict=True) if (a := _kind(w[name])) != (b := _kind(g[name]))), None
         )
         if pair is not None:
             found.append(Diagnostic("V004", f"it is {pair[1]}, in FP32 it is {pair[0]}", f"output `{name}`"))
     return found
+
+
+_SIZED_BY_DATA = {"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "Scan"}
+
+
+def _of_data_dependent_size(graph: Graph) -> frozenset[str]:
+    """Values behind an operator that decides by its input how many elements it writes."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.op in _SIZED_BY_DATA or any(name in found for name in node.reads):
+            found.update(node.outputs)
+    return frozenset(found)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -9,8 +9,10 @@ from quantize_support import EVERYWHERE, TARGETS, X86, planned, random, text_mod
 
 from qconvert.errors import CODES, QConvertError
 from qconvert.graph import Graph, Node, weight
-from qconvert.plan import Kind, Plan
+from qconvert.plan import Kind, Plan, plan
 from qconvert.plan.limits import LIMITS, Call, first_broken
+from qconvert.recipe.types import Change
+from qconvert.runtime import concrete_shapes
 from qconvert.targets import Kernel, Limit
 
 
@@ -330,3 +332,15 @@ def test_a_kernel_that_writes_float_absorbs_nothing() -> None:
     made = planned(graph, target)
     assert made.nodes["n_r"].kind is Kind.FLOAT
     assert set(made.tensors) == {"x", "r"}
+
+
+def test_rules_for_tensors_reach_the_nodes_around_them():
+    graph = text_model(
+        "(float[1,16,8,8] x) => (float[1,16,8,8] y) { a = Conv(x, w) y = Conv(a, v) }",
+        w=random(16, 16, 1, 1),
+        v=random(16, 16, 1, 1, seed=1),
+    )
+    rules = {"a": Change(keep="float"), "v": Change(granularity="per-tensor")}
+    found = plan(graph, X86, EVERYWHERE, concrete_shapes(graph, {}), None, rules)
+    assert found.nodes["n_a"].reason.code == "P004"
+    assert found.weights["n_y", 1].axis is None
