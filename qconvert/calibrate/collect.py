@@ -54,6 +54,7 @@ def collect(
                 array = values[name] if name in values else sample.feed[name]
                 for observer in watching:
                     observer.add(array)
+            del values, array  # so that the next run gets the same memory again, not fresh pages
             count += 1
             if progress is not None:
                 progress(count)

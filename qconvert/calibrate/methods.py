@@ -61,9 +61,9 @@ def mse(sketch: Sketch, format_: Format, options: MethodOptions) -> Range:
         return sketch.low, sketch.high
     low, high = min(sketch.low, 0.0), max(sketch.high, 0.0)
     best = (low, high)
-    for step, span in ((0.04, 0.64), (0.01, 0.04), (0.0025, 0.01)):
+    for step, span in ((0.08, 0.64), (0.02, 0.08), (0.005, 0.02)):
         shrink = np.arange(0.0, span + step / 2, step)
-        for ends in _candidates(best, (low, high), shrink, first=step == 0.04):
+        for ends in _candidates(best, (low, high), shrink, first=step == 0.08):
             errors = clipping_error(centres, counts, ends, format_)
             best = (float(ends[0][errors.argmin()]), float(ends[1][errors.argmin()]))
     return best

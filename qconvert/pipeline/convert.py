@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,39 +14,22 @@ import numpy as np
 
 from .. import __version__
 from ..calibrate import Sketch, Sketcher, collect
-from ..data import Dataset, Samples, Watch, open_dataset
-from ..errors import Diagnostic, QConvertError, Severity, fail
-from ..evaluate import (
-    Comparison,
-    GateResult,
-    Latency,
-    Layer,
-    Measurements,
-    Profile,
-    dequantized_values,
-    evaluate,
-    judge,
-    judge_limits,
-    layer_errors,
-    measure_latency,
-    measure_operators,
-    measure_size,
-    model_files,
-)
+from ..data import Dataset, Watch, open_dataset
+from ..errors import Diagnostic, Severity, fail
+from ..evaluate import Comparison, GateResult, judge, judge_limits, model_files
 from ..graph import rename_data
-from ..optimize import Draft
-from ..plan import Plan
+from ..plan import Kind, Plan
 from ..recipe import Recipe, Source, dump
 from ..report.record import OutputInfo, RunRecord
-from ..runtime import Feed, Options, Session, opened
-from ..verify import findings
+from ..runtime import Feed, Options, opened
+from ..verify import Readback, findings
 from .accuracy import best_draft
 from .details import Widening, with_details
-from .doubts import at_chance, raw_images
+from .doubts import raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
 from .holdout import with_holdout
-from .pictures import with_pictures
+from .measure import Made, measure, raise_errors
 from .planning import Planned, make_plan, target_of
 from .record import make_record
 from .reports import stage_reports, stale_reports
@@ -55,8 +37,6 @@ from .staging import Destination, destination, guarded, publish, sha256, staged
 from .words import vocabulary
 
 PROOF_SAMPLES = 8
-_SLOWER = 0.97  # closer to 1 is noise
-_LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
 
 
@@ -117,7 +97,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             files = form.write(product, path, progress)
         proved = _prove(form, planned, path, product, dataset, stages)
         result = replace(proved.result, algorithms=steps)
-        measured = _measure(request, planned, path, _Made(form, product, draft), dataset, stages)
+        measured = measure(request, planned, path, Made(form, product, draft), dataset, stages)
         share = result.readback.integer_macs if result.readback else planned.plan.prediction.integer_share
         gates, failures = judge(recipe.gates, measured, share)
         needs, size = result.device, measured.size
@@ -249,10 +229,21 @@ def _prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Data
     """
     with stages.stage("prove"):
         proved = form.prove(path, product, planned, _feeds(dataset), floor_db(planned.plan))
-        _raise_errors(list(proved.findings))
+        raise_errors(list(proved.findings))
     readback = proved.result.readback
     stages.note(*proved.findings, *(findings(readback) if readback else ()))
+    stages.note(*_elsewhere(planned, readback))
     return proved
+
+
+def _elsewhere(planned: Planned, readback: Readback | None) -> tuple[Diagnostic, ...]:
+    """How what was proved here carries over to the target's own machines."""
+    integer, mixed = planned.target.elsewhere
+    if readback is None or not integer or platform.machine() in planned.target.hosts:
+        return ()
+    dynamic = any(p.kind is Kind.DYNAMIC for p in planned.plan.nodes.values())
+    text = mixed if dynamic or readback.islands else integer
+    return (Diagnostic("V103", text, None, None, Severity.NOTE),)
 
 
 def _feeds(dataset: Dataset | None) -> list[Feed]:
@@ -266,122 +257,6 @@ def floor_db(plan: Plan) -> float:
     """
     layers = sum(1 for p in plan.nodes.values() if p.macs and p.kind.value in ("integer", "dynamic"))
     return float(max(0.0, 10.0 - 10.0 * np.log10(max(layers, 1))))
-
-
-def _raise_errors(found: list[Diagnostic]) -> None:
-    errors = [d for d in found if d.severity is Severity.ERROR]
-    if errors:
-        raise QConvertError(errors)
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A product with the form that knows how to run it and the draft that it was made from."""
-
-    form: Form
-    product: Any
-    draft: Draft
-
-
-def _measure(
-    request: Request, planned: Planned, path: Path, made: _Made, dataset: Dataset | None, stages: Stages
-) -> Measurements:
-    recipe, size = request.recipe, measure_size(model_files(request.model), model_files(path))
-    if dataset is None or not request.evaluate:
-        return Measurements(size=size)
-    samples = dataset.evaluation or dataset.calibration
-    runner = made.form.open(path, made.product, planned, request.threads)
-    if runner is None:
-        return Measurements(size=size)
-    with stages.stage("evaluate") as progress, closing(runner):
-        float_session = Session(request.model, Options(threads=request.threads), where=request.model)
-        evaluated = evaluate(
-            float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
-        )
-    _raise_errors(list(evaluated.diagnostics))
-    stages.note(*evaluated.diagnostics, *at_chance(evaluated.metrics, planned.original))
-    latency = _latency(request, planned, path, samples, stages)
-    return Measurements(
-        fidelity=evaluated.fidelity,
-        metrics=evaluated.metrics,
-        size=size,
-        latency=latency,
-        layers=_layers(request, planned, made, samples, stages),
-        profile=_profile(request, path, samples, latency, stages) if latency else None,
-        examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
-    )
-
-
-def _latency(request: Request, planned: Planned, path: Path, samples: Samples, stages: Stages) -> Latency | None:
-    settings, target = request.recipe.evaluation, planned.target
-    if not settings.latency or not target.deployed_here:
-        return None
-    with stages.stage("latency"):
-        options = Options(threads=settings.threads)
-        feed = next(iter(samples)).feed
-        found = measure_latency(
-            Session(request.model, options),
-            Session(path, options),
-            feed,
-            on_target=platform.machine() in target.hosts,
-            threads=settings.threads,
-            rounds=settings.rounds,
-        )
-    if not found.on_target:
-        stages.note(
-            Diagnostic(
-                "V102",
-                f"latency was measured on {found.host}, which is not the target",
-                None,
-                "run the file on the target",
-                Severity.NOTE,
-            )
-        )
-    if found.on_target and found.ratio < _SLOWER and planned.plan.prediction.integer_macs:
-        stages.note(_slower(planned.plan, found.ratio))
-    return found
-
-
-def _profile(request: Request, path: Path, samples: Samples, latency: Latency, stages: Stages) -> Profile:
-    with stages.stage("profile"):
-        options = Options(threads=request.recipe.evaluation.threads)
-        return measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
-
-
-def _slower(plan: Plan, ratio: float) -> Diagnostic:
-    """The warning that names what loses and the rule that would leave it float."""
-    losing = sorted(
-        (p.integer_ns - p.float_ns, name)
-        for name, p in plan.nodes.items()
-        if p.kind.value == "integer" and p.integer_ns > p.float_ns
-    )[-3:]
-    names = ", ".join(f'"{name}"' for _, name in reversed(losing))
-    hint = (
-        f"rules: [{{match: {{name: [{names}]}}, set: {{keep: float}}}}]"
-        if names
-        else "keep the FP32 model for this host"
-    )
-    return Diagnostic(
-        "V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING
-    )
-
-
-def _layers(request: Request, planned: Planned, made: _Made, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
-    if not request.recipe.evaluation.layers or not planned.plan.tensors:
-        return ()
-    with stages.stage("layers") as progress:
-        artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
-        values = dequantized_values(artefact, planned.plan.tensors)
-        return layer_errors(
-            made.draft.reference,
-            artefact,
-            values,
-            samples,
-            shapes=planned.plan.shapes,
-            count=_LAYER_SAMPLES,
-            threads=request.threads,
-            progress=progress,
-        )
 
 
 # --- publication -------------------------------------------------------------------------------------------------------

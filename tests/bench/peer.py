@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import tempfile
@@ -63,13 +64,15 @@ def fold(model: Path, folder: Path) -> Path:
     if opset < PER_AXIS:
         model = folder / "raised.onnx"
         onnx.save(onnx.version_converter.convert_version(loaded, PER_AXIS), model)
-    folded = folder / "folded.onnx"
-    try:
-        quant_pre_process(model, folded)
-    except Exception as error:  # it raises Exception itself
-        if "symbolic shape inference" not in str(error):
-            raise
-        quant_pre_process(model, folded, skip_symbolic_shape=True)
+    folded = folder.resolve() / "folded.onnx"
+    model = model.resolve()
+    with contextlib.chdir(folder):  # it leaves temporary files in the working folder
+        try:
+            quant_pre_process(model, folded)
+        except Exception as error:  # it raises Exception itself
+            if "symbolic shape inference" not in str(error):
+                raise
+            quant_pre_process(model, folded, skip_symbolic_shape=True)
     return folded
 
 

@@ -1,0 +1,165 @@
+"""What is measured on a proven file: accuracy, size, latency by operator, and the error of every layer."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import Dataset, Samples
+from ..errors import Diagnostic, QConvertError, Severity
+from ..evaluate import (
+    Latency,
+    Layer,
+    Measurements,
+    Profile,
+    dequantized_values,
+    evaluate,
+    layer_errors,
+    measure_latency,
+    measure_operators,
+    measure_size,
+    model_files,
+)
+from ..optimize import Draft
+from ..plan import Plan
+from ..runtime import Options, Session
+from .doubts import at_chance
+from .events import Stages
+from .forms import Form
+from .pictures import with_pictures
+from .planning import Planned
+
+if TYPE_CHECKING:
+    from .convert import Request
+
+_SLOWER = 0.97  # closer to 1 is noise
+_LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
+
+
+def raise_errors(found: list[Diagnostic]) -> None:
+    """Raise what is an error among diagnostics, all of it at once.
+
+    Raises:
+        QConvertError: with the errors.
+    """
+    errors = [d for d in found if d.severity is Severity.ERROR]
+    if errors:
+        raise QConvertError(errors)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A product with the form that knows how to run it and the draft that it was made from."""
+
+    form: Form
+    product: Any
+    draft: Draft
+
+
+def measure(
+    request: Request, planned: Planned, path: Path, made: Made, dataset: Dataset | None, stages: Stages
+) -> Measurements:
+    """Accuracy on the evaluation part (the calibration part where there is none), size, latency, error by layer.
+
+    Raises:
+        QConvertError: V003 where the result is not finite, R012 and D009 for the task metric.
+    """
+    recipe, size = request.recipe, measure_size(model_files(request.model), model_files(path))
+    if dataset is None or not request.evaluate:
+        return Measurements(size=size)
+    samples = dataset.evaluation or dataset.calibration
+    runner = made.form.open(path, made.product, planned, request.threads)
+    if runner is None:
+        return Measurements(size=size)
+    with stages.stage("evaluate") as progress, closing(runner):
+        float_session = Session(request.model, Options(threads=request.threads), where=request.model)
+        evaluated = evaluate(
+            float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
+        )
+    raise_errors(list(evaluated.diagnostics))
+    stages.note(*evaluated.diagnostics, *at_chance(evaluated.metrics, planned.original))
+    latency = _latency(request, planned, path, samples, stages)
+    return Measurements(
+        fidelity=evaluated.fidelity,
+        metrics=evaluated.metrics,
+        size=size,
+        latency=latency,
+        layers=_layers(request, planned, made, samples, stages),
+        profile=_profile(request, path, samples, latency, stages) if latency else None,
+        examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
+    )
+
+
+def _latency(request: Request, planned: Planned, path: Path, samples: Samples, stages: Stages) -> Latency | None:
+    settings, target = request.recipe.evaluation, planned.target
+    if not settings.latency or not target.deployed_here:
+        return None
+    with stages.stage("latency"):
+        options = Options(threads=settings.threads)
+        feed = next(iter(samples)).feed
+        found = measure_latency(
+            Session(request.model, options),
+            Session(path, options),
+            feed,
+            on_target=platform.machine() in target.hosts,
+            threads=settings.threads,
+            rounds=settings.rounds,
+        )
+    if not found.on_target:
+        stages.note(
+            Diagnostic(
+                "V102",
+                f"latency was measured on {found.host}, which is not the target",
+                None,
+                "run the file on the target",
+                Severity.NOTE,
+            )
+        )
+    if found.on_target and found.ratio < _SLOWER and planned.plan.prediction.integer_macs:
+        stages.note(_slower(planned.plan, found.ratio))
+    return found
+
+
+def _profile(request: Request, path: Path, samples: Samples, latency: Latency, stages: Stages) -> Profile:
+    with stages.stage("profile"):
+        options = Options(threads=request.recipe.evaluation.threads)
+        return measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
+
+
+def _slower(plan: Plan, ratio: float) -> Diagnostic:
+    """The warning that names what loses and the rule that would leave it float."""
+    losing = sorted(
+        (p.integer_ns - p.float_ns, name)
+        for name, p in plan.nodes.items()
+        if p.kind.value == "integer" and p.integer_ns > p.float_ns
+    )[-3:]
+    names = ", ".join(f'"{name}"' for _, name in reversed(losing))
+    hint = (
+        f"rules: [{{match: {{name: [{names}]}}, set: {{keep: float}}}}]"
+        if names
+        else "keep the FP32 model for this host"
+    )
+    return Diagnostic(
+        "V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING
+    )
+
+
+def _layers(request: Request, planned: Planned, made: Made, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
+    if not request.recipe.evaluation.layers or not planned.plan.tensors:
+        return ()
+    with stages.stage("layers") as progress:
+        artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
+        values = dequantized_values(artefact, planned.plan.tensors)
+        return layer_errors(
+            made.draft.reference,
+            artefact,
+            values,
+            samples,
+            shapes=planned.plan.shapes,
+            count=_LAYER_SAMPLES,
+            threads=request.threads,
+            progress=progress,
+        )
