@@ -49,16 +49,18 @@ def collect(
     count = 0
     with opened(exposed, Options(threads=threads)) as session:
         for sample in samples:
-            values = session.run(sample.feed, names or None)
-            for name, watching in observers.items():
-                array = values[name] if name in values else sample.feed[name]
-                for observer in watching:
-                    observer.add(array)
-            del values, array  # so that the next run gets the same memory again, not fresh pages
+            _show({**sample.feed, **session.run(sample.feed, names or None)}, observers)
             count += 1
             if progress is not None:
                 progress(count)
     return count
+
+
+def _show(values: Mapping[str, Array], observers: Mapping[str, tuple[Observer, ...]]) -> None:
+    """Hand one sample's tensors to their observers; they are freed on return, so that the next run gets the same memory."""
+    for name, watching in observers.items():
+        for observer in watching:
+            observer.add(values[name])
 
 
 def check_finite(name: str, low: float, high: float) -> None:

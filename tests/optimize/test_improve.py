@@ -130,8 +130,8 @@ def test_the_walk_shows_each_layer_its_fp32_and_its_delivered_input():
         wanted = session.run(lab.fit[0])
     assert np.allclose(seen["n_a"].wanted_out[0], wanted["a"], atol=1e-5)
     assert np.allclose(seen["n_b"].wanted_in[0], wanted["r"], atol=1e-5)
-    error = np.abs(seen["n_b"].got_in[0] - wanted["r"]).max()
-    assert 0 < error <= 2 * float(draft.activations["r"].scale) + 0.2
+    error = np.abs(seen["n_b"].got_in[0] - wanted["r"])
+    assert 0 < np.median(error[error > 0]) <= float(draft.activations["r"].scale)
 
 
 def test_ranges_never_score_below_the_first_draft():
