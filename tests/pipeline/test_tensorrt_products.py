@@ -36,7 +36,7 @@ def test_sample_models(tmp_path, name, precision):
     assert lint(tmp_path / "m.onnx", "tensorrt") == ()
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the models of {SHARED.name} beside the checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared models beside the checkout")
 @pytest.mark.parametrize("model", sorted(p.parent.name for p in SHARED.glob("*/model.onnx")))
 def test_shared_models(tmp_path, model):
     recipe = Path(__file__).parents[1] / "bench" / "recipes" / f"{model}.yaml"
