@@ -79,10 +79,10 @@ def _judged(gates: tuple[_Gate, ...]) -> tuple[tuple[GateResult, ...], tuple[Dia
 def _gates(gates: Gates, measured: Measurements, integer_share: float | None) -> tuple[_Gate, ...]:
     fidelity, size, latency = measured.fidelity, measured.size, measured.latency
     return (
-        _Gate("metric_drop", gates.metric_drop, _worst_drop(measured), "drop of the task metric", "{:.4g}", "no task metric was measured; give labels and `evaluation.metric`", True),
+        _Gate("metric_drop", gates.metric_drop, _worst_drop(measured), "drop of the task metric", "{:.4g}", "no task metric was measured; give labels and `evaluation.metric`, and leave out `--no-evaluate`", True),
         _Gate("sqnr", gates.sqnr, fidelity.sqnr_db if fidelity else None, "output SQNR", "{:.1f} dB", "fidelity was not measured"),
         _Gate("size_ratio", gates.size_ratio, size.ratio if size else None, "size ratio", "{:.3g}x", "the size was not measured"),
-        _Gate("speedup", gates.speedup, latency.ratio if latency else None, "speedup", "{:.3g}x", "latency was not measured; set `evaluation.latency: true`"),
+        _Gate("speedup", gates.speedup, latency.ratio if latency else None, "speedup", "{:.3g}x", "latency is measured only where the target's runtime is at hand, with `evaluation.latency: true` and without `--no-evaluate`"),
         _Gate("int8_macs", gates.int8_macs, integer_share, "integer share of the multiply-accumulates", "{:.1%}", "the share is not known"),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from ..recipe.types import Change
 from ..targets.model import Format
 from .model import Kind, NodePlan, TensorPlan, WeightPlan
 from .patterns import useful_interval
+from .saturation import can_saturate
 from .work import NO_RULE, Work, arrives_as_integers
 
 
@@ -100,8 +101,6 @@ def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dic
         joined: list[str] = []
         if work.keeps_scale(node):
             joined = [node.input(0), *node.outputs]
-        elif node.op == "Concat" and work.target.tie_concat:
-            joined = [*node.inputs, *node.outputs]
         elif node.op == "Concat" and work.target.join_concat:
             joined = [*node.outputs, *(name for name in node.inputs if _only_for(work, nodes, name))]
         names = [name for name in joined if name in parent]
@@ -215,7 +214,10 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     rank = len(work.graph.weights[node.input(index)].shape)
     by_default = work.target.per_channel and node.op not in work.target.per_tensor
     per_channel = rule.granularity == "per-channel" if rule.granularity else by_default
-    format_ = replace(work.target.weight, bits=7) if work.recipe.reduce_range else work.target.weight
+    axis = weight_axis(node, rank) if per_channel else None
+    format_ = work.target.weight
+    if work.recipe.reduce_range and can_saturate(node, work.graph.weights[node.input(index)].numpy(), axis):
+        format_ = replace(format_, bits=7)
     if rule.weight_bits == 4:
         if work.target.small_weight is None:
             raise fail(
@@ -229,7 +231,7 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
                 "remove one of `weight_bits` and `granularity`",
             )
         format_ = work.target.small_weight
-    return WeightPlan(format_, weight_axis(node, rank) if per_channel else None)
+    return WeightPlan(format_, axis)
 
 
 def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> frozenset[str]:

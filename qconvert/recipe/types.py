@@ -200,7 +200,8 @@ class Recipe(Settings):
     )
     limits: Limits = Field(default=Limits(), description="memory of the device")
     reduce_range: bool = Field(
-        default=False, description="7-bit weights, for x86 machines without VNNI; only where saturation can occur"
+        default=False,
+        description="for x86 machines without VNNI: 7-bit weights in the layers whose 16-bit sums could saturate",
     )
     dataset: DatasetSettings = Field(default=DatasetSettings(), description="dataset: parts, preprocessing, labels")
     calibration: Calibration = Field(default=Calibration(), description="how ranges are found")

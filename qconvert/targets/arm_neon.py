@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from .model import Cost, CostModel, Format, Target
-from .onnxruntime_cpu import KERNELS, SESSIONS
+from dataclasses import replace
+
+from .model import Cost, CostModel
+from .onnxruntime_cpu import ONNXRUNTIME_CPU
 
 # Instructions of the aarch64 wheel of onnxruntime 1.31.1, counted under emulation of a Cortex-A76, at 0.17 ns each
 # (2.4 GHz, 2.5 a cycle); elementwise figures are estimates. Only ratios matter for placement.
@@ -78,21 +80,11 @@ DYNAMIC = {
     "gemm-row": Cost(1500, mac=0.5 * _NS),
 }
 
-ARM_NEON = Target(
+ARM_NEON = replace(
+    ONNXRUNTIME_CPU,
     name="arm-neon",
     title="ARM NEON (onnxruntime)",
-    activation=Format("uint8", symmetric=False),
-    weight=Format("int8", symmetric=True, narrow=True),
-    wide=Format("uint16", symmetric=False, bits=16),
-    kernels=KERNELS,
-    sessions=SESSIONS,
     checks=("onnxruntime-arm",),
-    formats=("qdq", "qoperator"),
-    absorbs=("Relu", "Clip"),
-    dynamic=("MatMul", "Gemm"),
-    attention_mode="dynamic",
-    lookup=True,
-    float_anchor=True,
     rewrites=("matmul-add-to-gemm", "average-pool-to-conv", "hard-swish"),
     cost=CostModel(
         real=FLOAT,

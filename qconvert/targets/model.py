@@ -174,7 +174,6 @@ class Target:
     )
     float_anchor: bool = False  # a float layer amid integers keeps float weights only behind a 16-bit carrier
     join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
-    tie_concat: bool = False  # the inputs of Concat share one scale
     rewrites: tuple[str, ...] = ()
     cost: CostModel | None = None
     precisions: tuple[str, ...] = ("float32",)

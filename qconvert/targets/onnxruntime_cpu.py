@@ -6,7 +6,7 @@ Sources: onnxruntime 1.31.1, `core/optimizer/qdq_transformer/selectors_actions` 
 
 from __future__ import annotations
 
-from .model import Kernel, Limit, Session
+from .model import Format, Kernel, Limit, Session, Target
 
 _FUSED = "qdq_selectors.cc, optimized graphs of onnxruntime 1.31.1"
 _DROPPED = "qdq_selectors.cc DropQDQ: the operator runs on the integers themselves"
@@ -37,3 +37,21 @@ KERNELS: tuple[Kernel, ...] = (
 )  # fmt: skip
 
 SESSIONS = (Session("default options", deployed=True), Session("optimizations off", optimize=False))
+
+ONNXRUNTIME_CPU = Target(
+    name="onnxruntime-cpu",  # no target by itself: the targets replace what differs
+    title="onnxruntime CPU",
+    activation=Format("uint8", symmetric=False),
+    weight=Format("int8", symmetric=True, narrow=True),
+    wide=Format("uint16", symmetric=False, bits=16),
+    kernels=KERNELS,
+    sessions=SESSIONS,
+    checks=(),
+    formats=("qdq", "qoperator"),
+    absorbs=("Relu", "Clip"),
+    dynamic=("MatMul", "Gemm"),
+    attention_mode="dynamic",
+    lookup=True,
+    float_anchor=True,
+    source="qdq_selectors.cc and MLAS of onnxruntime 1.31.1",
+)

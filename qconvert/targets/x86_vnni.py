@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from .model import Cost, CostModel, Format, Target
-from .onnxruntime_cpu import KERNELS, SESSIONS
+from dataclasses import replace
+
+from .model import Cost, CostModel
+from .onnxruntime_cpu import ONNXRUNTIME_CPU
 
 # Non-negative least squares over some 700 measured calls inside chains, on one core of an AMD Zen 4 (AVX-512 VNNI) with
 # onnxruntime 1.31.1. Whole models come out within 6 % in float and 14 % in integers, their ratio within 6 %.
@@ -105,22 +107,12 @@ DYNAMIC = {
     "gemm-row": Cost(1749, mac=0.01438, write=1.8099, out_block=16, in_block=4),
 }
 
-X86_VNNI = Target(
+X86_VNNI = replace(
+    ONNXRUNTIME_CPU,
     name="x86-vnni",
     title="x86 VNNI (onnxruntime)",
-    activation=Format("uint8", symmetric=False),
-    weight=Format("int8", symmetric=True, narrow=True),
-    wide=Format("uint16", symmetric=False, bits=16),
-    kernels=KERNELS,
-    sessions=SESSIONS,
     checks=("onnxruntime-x86",),
-    formats=("qdq", "qoperator"),
-    absorbs=("Relu", "Clip"),
-    dynamic=("MatMul", "Gemm"),
-    attention_mode="dynamic",
-    lookup=True,
     sum_before_norm=True,
-    float_anchor=True,
     rewrites=("matmul-add-to-gemm", "stem-channels", "depthwise-channels", "average-pool-to-conv", "hard-swish"),
     cost=CostModel(
         real=FLOAT,

@@ -185,7 +185,7 @@ def test_the_bounds_of_one_tensor_do_not_cut_another_of_its_group() -> None:
         "z": np.array([-6.0, 3.0]),
         "y": np.array([-6.0, 3.0]),
     }
-    found = _params_of(values, text, tie_concat=True)
+    found = _params_of(values, text, join_concat=True)
     assert found["s"] == found["z"] == found["y"]
     low, high = found["z"]  # type: ignore[misc]
     assert low <= -5.95

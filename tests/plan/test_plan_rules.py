@@ -239,12 +239,11 @@ def test_operators_that_move_values_tie_their_ends() -> None:
     assert made.taps == ("x", "a")
 
 
-def test_joins_have_their_own_scale_unless_the_target_ties_them() -> None:
+def test_joins_have_their_own_scale_unless_the_target_joins_them() -> None:
     graph = text_model("(float[1,4,6,6] x) => (float[1,8,6,6] y) { a = Conv (x, w) y = Concat <axis=1> (a, x) }", **W)
     assert groups(planned(graph)) == [{"a"}, {"x"}, {"y"}]
-    tied = planned(graph, replace(X86, tie_concat=True))
-    assert groups(tied) == [{"a", "x", "y"}]
-    assert set(tied.taps) == {"a", "x", "y"}
+    tied = planned(graph, replace(X86, join_concat=True))
+    assert groups(tied) == [{"a", "y"}, {"x"}]  # the convolution reads `x` too, so it keeps its own
 
 
 def test_a_float_node_ends_a_group() -> None:
@@ -344,3 +343,15 @@ def test_rules_for_tensors_reach_the_nodes_around_them():
     found = plan(graph, X86, EVERYWHERE, concrete_shapes(graph, {}), None, rules)
     assert found.nodes["n_a"].reason.code == "P004"
     assert found.weights["n_y", 1].axis is None
+
+
+def test_seven_bits_only_where_sums_can_saturate() -> None:
+    """Neighbouring weights of opposite signs cancel in the 16-bit sum; two large ones of the same sign do not."""
+    calm = np.tile(np.array([1.0, -1.0], np.float32), 8).reshape(1, 16, 1, 1).repeat(16, axis=0)
+    text = "(float[1,16,8,8] x) => (float[1,16,8,8] y) { y = Conv(x, w) }"
+    recipe = EVERYWHERE.model_copy(update={"reduce_range": True})
+    bits = [
+        plan(graph, X86, recipe, concrete_shapes(graph, {})).weights["n_y", 1].format.bits
+        for graph in (text_model(text, w=calm), text_model(text, w=np.abs(calm)))
+    ]
+    assert bits == [8, 7]
