@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx.reference import ReferenceEvaluator
 
-from ..graph import Array, Graph, Node, dtype_of, to_proto
+from ..graph import Array, Graph, Node, numpy_dtype, to_proto
 from .match import nodes_to_weights, static_dims
 from .rewrite import Rewrite, label
 
@@ -105,7 +105,7 @@ def _sizes_before(graph: Graph, node: Node) -> list[int] | None:
         shape = static_dims(kind.shape)
         if shape is None or kind.dtype in (None, "string"):
             return None
-        sizes.append(int(np.prod(shape, dtype=np.int64)) * dtype_of(str(kind.dtype)).numpy().itemsize)
+        sizes.append(int(np.prod(shape, dtype=np.int64)) * numpy_dtype(str(kind.dtype)).itemsize)
     return sizes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Array, Dim, Edit, Graph, Node, dtype_of, weight
+from ..graph import Array, Dim, Edit, Graph, Node, numpy_dtype, weight
 
 CHANNEL_AXIS = 1
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -106,7 +106,7 @@ def static_dims(dims: tuple[Dim, ...] | None) -> tuple[int, ...] | None:
 def like(graph: Graph, name: str, value: Any) -> Array | None:
     """Numbers in the element type of a value, None if that is not a known float type."""
     dtype = graph.type_of(name).dtype
-    return np.asarray(value).astype(dtype_of(dtype).numpy()) if dtype in FLOATS else None
+    return np.asarray(value).astype(numpy_dtype(dtype)) if dtype in FLOATS else None
 
 
 def without(node: Node, *names: str) -> dict[str, Any]:

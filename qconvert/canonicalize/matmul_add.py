@@ -30,7 +30,7 @@ def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
 
 def _fuse(edit: Edit, graph: Graph, layer: Layer, add: Node) -> None:
     name = next(name for name in add.inputs if name != layer.node.output)
-    if layer.bias is not None and graph.weights[name].shape.numpy() != layer.bias.shape:
+    if layer.bias is not None and graph.weights[name].shape != layer.bias.shape:
         name = put_weight(edit, graph, name, add, layer.bias)
     edit.replace(layer.node)
     edit.replace(add, Node("Gemm", (*layer.node.inputs, name), add.outputs, name=layer.node.name))

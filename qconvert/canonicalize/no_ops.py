@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import Diagnostic
-from ..graph import Edit, Graph, Node, dtype_of
+from ..graph import Edit, Graph, Node, onnx_dtype
 from .match import captured, is_op
 from .rewrite import Change, Rewrite, label, left, sweep
 
@@ -50,7 +50,7 @@ def _is_no_op(graph: Graph, node: Node) -> bool:
         return True
     if is_op(node, "Cast"):
         dtype = graph.type_of(node.inputs[0]).dtype
-        return dtype is not None and int(dtype_of(dtype)) == int(node.attr("to", 0))
+        return dtype is not None and onnx_dtype(dtype) == int(node.attr("to", 0))
     return is_op(node, "Dropout") and _is_inference(graph, node)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_ir as ir
 
 from ..calibrate import QuantParams, quantize
-from ..graph import Array, Weight, dtype_of
+from ..graph import Array, Lazy, Weight
 
 
 def quantized(weight: Weight, params: QuantParams, transpose: bool = False) -> Weight:
@@ -16,12 +15,11 @@ def quantized(weight: Weight, params: QuantParams, transpose: bool = False) -> W
         transpose: swap the two axes of a matrix after quantization.
     """
 
-    def codes() -> Weight:
+    def codes() -> Array:
         array = quantize(weight.numpy(), params)
-        return ir.tensor(np.ascontiguousarray(array.T if transpose else array))
+        return np.ascontiguousarray(array.T if transpose else array)
 
-    shape = tuple(weight.shape.numpy())
-    return ir.LazyTensor(codes, dtype_of(params.format.dtype), ir.Shape(shape[::-1] if transpose else shape))
+    return Lazy(params.format.dtype, weight.shape[::-1] if transpose else weight.shape, codes)
 
 
 def bias_codes(bias: Array, scale: Array) -> Array:

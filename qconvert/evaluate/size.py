@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import onnx_ir as ir
-
-from ..graph import Graph, load
+from ..graph import Graph, Mapped, load
 from .model import Size
 
 
@@ -34,8 +32,8 @@ def model_files(path: Path, graph: Graph | None = None) -> tuple[Path, ...]:
 
 def _external(graph: Graph) -> Iterator[Path]:
     for weight in graph.weights.values():
-        if isinstance(weight, ir.ExternalTensor):
-            yield Path(weight.path)
+        if isinstance(weight, Mapped):
+            yield weight.path
     for node in graph.nodes:
         for body in node.bodies:
             yield from _external(body)

@@ -1,21 +1,26 @@
-"""The model as a value: load, look at, edit, save. A thin face to onnx_ir, so that the base can change in one place."""
+"""The model as a value: load, look at, edit, save."""
 
-from .io import from_proto, load, rename_data, save, serialize, to_proto
-from .model import Array, Dim, Edit, Graph, Node, TensorType, Weight, dtype_of, sort, weight
+from .io import load, rename_data, save, serialize
+from .model import Dim, Edit, Graph, Node, TensorType, sort
+from .proto import from_proto, to_proto
 from .shapes import infer_types
+from .weights import Array, Lazy, Mapped, Weight, numpy_dtype, onnx_dtype, weight
 
 __all__ = [
     "Array",
     "Dim",
     "Edit",
     "Graph",
+    "Lazy",
+    "Mapped",
     "Node",
     "TensorType",
     "Weight",
-    "dtype_of",
     "from_proto",
     "infer_types",
     "load",
+    "numpy_dtype",
+    "onnx_dtype",
     "rename_data",
     "save",
     "serialize",

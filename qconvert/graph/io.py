@@ -1,23 +1,24 @@
-"""Reading and writing ONNX files; the only module that knows how onnx_ir represents a graph."""
+"""Reading and writing ONNX files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
 import onnx
-import onnx_ir as ir
 from google.protobuf.message import DecodeError
-from onnx_ir.passes import common as passes
 
 from ..errors import fail
-from .model import Dim, Graph, Node, TensorType, Weight, dtype_name, dtype_of
+from .model import Graph
+from .proto import from_proto, inside, to_proto
+from .weights import Weight, onnx_dtype
 
 MIN_OPSET = 7
 EXTERNAL_ABOVE = 1_800_000_000  # protobuf ends at 2 GiB; leave room for the graph itself
+_INSIDE_BELOW = 256  # bytes; parameters such as axes and scales are read with the graph
+_ALIGNMENT = 65_536  # runtimes map weights into memory in such steps (64 KiB is the granularity of Windows)
 
 
 def load(path: str | os.PathLike[str]) -> Graph:
@@ -39,12 +40,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     _check_external(path, proto)
     _check(path, proto)
     try:
-        model = ir.serde.deserialize_model(proto)
-        ir.external_data.set_base_dir(model.graph, path.parent.resolve())
-        if model.functions:
-            model = passes.InlinePass()(model).model
-        passes.NameFixPass()(model)
-        return _from_ir(model.graph, model)
+        return from_proto(proto, path.parent.resolve())
     except Exception as error:
         raise fail("M005", f"the graph cannot be read: {_first_line(error)}", path) from error
 
@@ -61,20 +57,41 @@ def save(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, in
         The files written, the model first.
     """
     path = Path(path)
-    model = to_model(graph)
-    if sum(int(w.nbytes) for w in graph.weights.values()) < EXTERNAL_ABOVE:
+    if sum(w.nbytes for w in graph.weights.values()) < EXTERNAL_ABOVE:
         path.write_bytes(serialize(graph))
         return [path]
     data = path.with_name(path.name + ".data")
-    counter = iter(range(1, len(graph.weights) + 1))
-    ir.save(
-        model,
-        path,
-        external_data=data.name,
-        callback=lambda _, info: progress(next(counter), info.total) if progress else None,
-        max_workers=1,
-    )
+    outside = sum(w.nbytes >= _INSIDE_BELOW for w in graph.weights.values())
+    with data.open("wb") as file:
+        store = _Outside(file, data.name, outside, progress)
+        proto = to_proto(graph, store)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
     return [path, data]
+
+
+class _Outside:
+    """Writes weights into a file beside the model, one after the other."""
+
+    def __init__(self, file: BinaryIO, location: str, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self._file, self._location, self._total, self._progress = file, location, total, progress
+        self._done = 0
+
+    def __call__(self, name: str, value: Weight) -> onnx.TensorProto:
+        if value.nbytes < _INSIDE_BELOW or value.dtype == "string":
+            return inside(name, value)
+        self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
+        place = {"location": self._location, "offset": self._file.tell(), "length": value.nbytes}
+        self._file.write(value.stored())
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self._total)
+        return onnx.TensorProto(
+            name=name,
+            dims=value.shape,
+            data_type=onnx_dtype(value.dtype),
+            data_location=onnx.TensorProto.EXTERNAL,
+            external_data=[onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items()],
+        )
 
 
 def rename_data(path: Path, name: str) -> None:
@@ -88,25 +105,6 @@ def rename_data(path: Path, name: str) -> None:
 def serialize(graph: Graph) -> bytes:
     """The model as protobuf bytes, the same for the same graph in every process."""
     return bytes(to_proto(graph).SerializeToString(deterministic=True))
-
-
-def to_proto(graph: Graph) -> onnx.ModelProto:
-    """The model as an `onnx.ModelProto` with its weights inside, wherever they lie now."""
-    model = to_model(graph)
-    for value in (v for body in model.graphs() for v in body.initializers.values()):
-        if isinstance(value.const_value, ir.ExternalTensor):
-            value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
-    proto: onnx.ModelProto = ir.serde.serialize_model(model)
-    return proto
-
-
-def from_proto(proto: onnx.ModelProto) -> Graph:
-    """A graph from a model in memory."""
-    model = ir.serde.deserialize_model(proto)
-    if model.functions:
-        model = passes.InlinePass()(model).model
-    passes.NameFixPass()(model)
-    return _from_ir(model.graph, model)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -208,146 +206,3 @@ def _has_external(proto: onnx.ModelProto) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-# --- onnx_ir to Graph --------------------------------------------------------------------------------------------------
-
-
-def _from_ir(graph: ir.Graph, model: ir.Model | None = None) -> Graph:
-    values = [*graph.inputs, *(out for node in graph for out in node.outputs)]
-    own = set(graph.opset_imports.items()) if model is None else set(model.opset_imports.items())
-    return Graph(
-        nodes=tuple(_node_from_ir(node) for node in graph),
-        inputs=tuple(_name(v) for v in graph.inputs),
-        outputs=tuple(_name(v) for v in graph.outputs),
-        weights={name: v.const_value for name, v in graph.initializers.items() if v.const_value is not None},
-        types={_name(v): _type_from_ir(v) for v in values if v.name and (v.type is not None or v.shape is not None)},
-        opsets={("" if domain == "ai.onnx" else domain): version for domain, version in sorted(own)},
-        name=graph.name or "graph",
-        ir_version=model.ir_version if model else 8,
-        metadata=dict(model.metadata_props) if model else {},
-    )
-
-
-def _node_from_ir(node: ir.Node) -> Node:
-    return Node(
-        op=node.op_type,
-        inputs=tuple(_name(v) if v is not None else "" for v in node.inputs),
-        outputs=tuple(_name(v) for v in node.outputs),
-        attributes={name: _attr_from_ir(attr) for name, attr in node.attributes.items()},
-        name=node.name or "",
-        domain="" if node.domain == "ai.onnx" else node.domain,
-    )
-
-
-def _attr_from_ir(attr: ir.Attr) -> Any:
-    match attr.type:
-        case ir.AttributeType.GRAPH:
-            return _from_ir(attr.as_graph())
-        case ir.AttributeType.GRAPHS:
-            return tuple(_from_ir(g) for g in attr.as_graphs())
-        case ir.AttributeType.TENSOR:
-            return attr.as_tensor() if attr.as_tensor().dtype == ir.DataType.STRING else attr.as_tensor().numpy()
-        case ir.AttributeType.INT | ir.AttributeType.FLOAT | ir.AttributeType.STRING:
-            return attr.value
-        case ir.AttributeType.INTS | ir.AttributeType.FLOATS | ir.AttributeType.STRINGS:
-            return tuple(attr.value)
-        case _:  # sparse tensors, types: carried through untouched
-            return attr
-
-
-def _name(value: ir.Value) -> str:
-    return value.name or ""
-
-
-def _type_from_ir(value: ir.Value) -> TensorType:
-    dtype = dtype_name(value.dtype) if value.dtype is not None else None
-    return TensorType(dtype, None if value.shape is None else tuple(_dim_from_ir(d) for d in value.shape))
-
-
-def _dim_from_ir(dim: int | ir.SymbolicDim) -> Dim:
-    return dim if isinstance(dim, int) else dim.value
-
-
-# --- Graph to onnx_ir --------------------------------------------------------------------------------------------------
-
-
-def to_model(graph: Graph) -> ir.Model:
-    """The graph as an onnx_ir model; weights are shared, not copied."""
-    body = _graph_to_ir(graph, {})
-    body.opset_imports.update(graph.opsets)
-    return ir.Model(body, ir_version=graph.ir_version, producer_name="qconvert", metadata_props=dict(graph.metadata))
-
-
-def _graph_to_ir(graph: Graph, outer: Mapping[str, ir.Value]) -> ir.Graph:
-    values: dict[str, ir.Value] = {}
-
-    def value(name: str) -> ir.Value | None:
-        if not name:
-            return None
-        if name not in values and name in outer:
-            return outer[name]
-        if name not in values:
-            values[name] = _value_to_ir(name, graph)
-        return values[name]
-
-    for name in (*graph.inputs, *graph.weights):
-        value(name)
-    for node in graph.nodes:
-        for name in node.outputs:
-            values[name] = _value_to_ir(name, graph)
-    nodes = [_node_to_ir(node, value, {**outer, **values}) for node in graph.nodes]
-    return ir.Graph(
-        [v for v in map(value, graph.inputs) if v is not None],
-        [v for v in map(value, graph.outputs) if v is not None],
-        nodes=nodes,
-        initializers=[values[name] for name in graph.weights],
-        name=graph.name,
-    )
-
-
-def _value_to_ir(name: str, graph: Graph) -> ir.Value:
-    weight: Weight | None = graph.weights.get(name)
-    known = graph.type_of(name)
-    dtype = None if known.dtype is None else ir.TensorType(dtype_of(known.dtype))
-    shape = None if known.shape is None else ir.Shape(list(known.shape))
-    if weight is not None:
-        weight.name = name
-    return ir.Value(name=name, type=dtype, shape=shape, const_value=weight)
-
-
-def _node_to_ir(node: Node, value: Callable[[str], ir.Value | None], scope: Mapping[str, ir.Value]) -> ir.Node:
-    outputs = [value(name) or ir.Value(name="") for name in node.outputs]
-    attributes = [_attr_to_ir(name, item, scope) for name, item in node.attributes.items()]
-    return ir.Node(
-        node.domain, node.op, [value(name) for name in node.inputs], attributes, outputs=outputs, name=node.name or None
-    )
-
-
-def _attr_to_ir(name: str, item: Any, scope: Mapping[str, ir.Value]) -> ir.Attr:
-    if isinstance(item, ir.Attr):
-        return item
-    if isinstance(item, Graph):
-        return ir.AttrGraph(name, _graph_to_ir(item, scope))
-    if isinstance(item, tuple) and item and isinstance(item[0], Graph):
-        return ir.AttrGraphs(name, [_graph_to_ir(g, scope) for g in item])
-    if isinstance(item, np.ndarray):
-        return ir.AttrTensor(name, ir.tensor(item))
-    if isinstance(item, ir.TensorProtocol):
-        return ir.AttrTensor(name, item)
-    if isinstance(item, bool | int | np.integer):
-        return ir.AttrInt64(name, int(item))
-    if isinstance(item, float | np.floating):
-        return ir.AttrFloat32(name, float(item))
-    if isinstance(item, str):
-        return ir.AttrString(name, item)
-    return _sequence_to_ir(name, item)
-
-
-def _sequence_to_ir(name: str, items: Sequence[Any]) -> ir.Attr:
-    """A list attribute by the type of its first element; an empty one is a list of integers, as in all standard operators."""
-    if items and isinstance(items[0], str):
-        return ir.AttrStrings(name, list(items))
-    if items and isinstance(items[0], float | np.floating):
-        return ir.AttrFloat32s(name, [float(item) for item in items])
-    return ir.AttrInt64s(name, [int(item) for item in items])

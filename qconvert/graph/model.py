@@ -1,7 +1,7 @@
 """The graph as an immutable value: nodes and tensors that refer to each other by name, as in ONNX itself.
 
-Everything before `emit` only reads such a value; a change goes through `Edit` and gives a new one. Weights are tensors of
-onnx_ir, which may be memory-mapped files or computed on demand, so a Graph is small however large the model is.
+Everything before `emit` only reads such a value; a change goes through `Edit` and gives a new one. Weights may be mapped
+files or computed on demand, so a Graph is small however large the model is.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnx_ir as ir
 
-Weight: TypeAlias = ir.TensorProtocol
+from .weights import Array, Weight, weight
+
 Dim: TypeAlias = int | str | None
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +148,12 @@ class Graph:
         """What is known of a value's type; weights know theirs exactly."""
         weight = self.weights.get(name)
         if weight is not None:
-            return TensorType(dtype_name(weight.dtype), tuple(weight.shape.numpy()))
+            return TensorType(weight.dtype, weight.shape)
         return self.types.get(name, TensorType())
 
     def weight_shape(self, name: str) -> tuple[int, ...]:
         """Shape of a weight."""
-        return tuple(self.weights[name].shape.numpy())
+        return self.weights[name].shape
 
     def constant(self, name: str) -> Array | None:
         """The array behind a weight, None if the value is computed or fed at run time."""
@@ -181,26 +180,6 @@ class Graph:
         return "\n".join([head, *(f"  {node}" for node in self.nodes)])
 
 
-def dtype_name(dtype: ir.DataType) -> str:
-    """NumPy name of an ONNX element type; "string" and "undefined" have no NumPy equal."""
-    if dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
-        return dtype.name.lower()
-    return str(dtype.numpy())
-
-
-def dtype_of(name: str) -> ir.DataType:
-    """ONNX element type for a NumPy name, those of ml_dtypes ("int4", "bfloat16") included."""
-    return _BY_NAME[name]
-
-
-_BY_NAME = {dtype_name(d): d for d in ir.DataType}
-
-
-def weight(array: Array) -> Weight:
-    """A weight held in memory."""
-    return ir.tensor(np.ascontiguousarray(array).reshape(array.shape))
-
-
 class Edit:
     """Changes to a graph, collected and then applied at once by `graph()`; the original stays as it is."""
 
@@ -216,13 +195,13 @@ class Edit:
 
     def fresh(self, hint: str) -> str:
         """A value name that is not in use yet."""
-        name = _unused(hint, self._taken)
+        name = unused(hint, self._taken)
         self._taken.add(name)
         return name
 
     def fresh_node(self, hint: str) -> str:
         """A node name that is not in use yet."""
-        name = _unused(hint, self._node_names)
+        name = unused(hint, self._node_names)
         self._node_names.add(name)
         return name
 
@@ -326,7 +305,8 @@ def _live(nodes: list[Node], outputs: tuple[str, ...]) -> list[Node]:
     return alive[::-1]
 
 
-def _unused(hint: str, taken: set[str]) -> str:
+def unused(hint: str, taken: set[str]) -> str:
+    """A name like `hint` that is not taken."""
     name, n = hint, 0
     while name in taken or not name:
         n += 1

@@ -164,7 +164,7 @@ def test_stem_channels() -> None:
     )
     result = check(graph, ["stem-channels"])
     assert ops(result) == ["Pad", "Conv", "Relu", "Conv"]
-    assert result.graph.weights["w"].shape.numpy() == (8, 4, 3, 3)
+    assert result.graph.weights["w"].shape == (8, 4, 3, 3)
     assert result.graph.type_of(result.graph.nodes[0].output).shape == (2, 4, 8, 8)
 
 

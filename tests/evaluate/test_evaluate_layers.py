@@ -103,8 +103,8 @@ def test_sizes(tmp_path):
 
 def test_files_of_a_model(tmp_path, monkeypatch):
     graph = graph_of(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[1, 64] x) => (float[1, 64] y) <float[64, 64] w = {}> { y = MatMul(x, w) }'
-    ).with_(weights={"w": weight(np.eye(64, dtype=np.float32))})
+        '<ir_version: 8, opset_import: ["": 17]> g (float[1, 64] x, float[64, 64] w) => (float[1, 64] y) { y = MatMul(x, w) }'
+    ).with_(inputs=("x",), weights={"w": weight(np.eye(64, dtype=np.float32))})
     small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
     assert list(model_files(small, graph)) == save(graph, small)
     monkeypatch.setattr("qconvert.graph.io.EXTERNAL_ABOVE", 1)

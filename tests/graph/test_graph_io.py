@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
-import onnx_ir
 import pytest
 from end_to_end_support import conv_model, model
 from onnx import TensorProto, helper, numpy_helper
 
 from qconvert.errors import QConvertError
-from qconvert.graph import Graph, from_proto, io, load, rename_data, save, serialize, to_proto
+from qconvert.graph import Graph, Mapped, from_proto, io, load, rename_data, save, serialize, to_proto
 from qconvert.runtime import opened
 
 FEED = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
@@ -42,9 +42,9 @@ def test_round_trip() -> None:
 
 def test_external_weights_stay_mapped(stored: Path) -> None:
     graph = load(stored)
-    assert all(isinstance(weight, onnx_ir.ExternalTensor) for weight in graph.weights.values())
+    assert all(isinstance(weight, Mapped) for weight in graph.weights.values())
     np.testing.assert_array_equal(output(graph), output(from_proto(conv_model())))
-    assert all(isinstance(weight, onnx_ir.ExternalTensor) for weight in graph.weights.values())
+    assert all(isinstance(weight, Mapped) for weight in graph.weights.values())
 
 
 def test_serialized_model_stands_alone(stored: Path) -> None:
@@ -112,16 +112,13 @@ def test_bodies_keep_what_they_capture() -> None:
 
 @pytest.mark.parametrize("kind", ["INT4", "UINT4", "BFLOAT16", "FLOAT8E4M3FN", "FLOAT16", "BOOL", "INT64"])
 def test_element_types(kind: str) -> None:
-    array = onnx_ir.tensor(
-        np.array([[0, 1], [1, 0]]).astype(onnx_ir.DataType[kind].numpy()), dtype=onnx_ir.DataType[kind]
-    )
+    dtype = helper.tensor_dtype_to_np_dtype(getattr(TensorProto, kind))
     proto = model([helper.make_node("Relu", ["x"], ["y"])], {"x": (2,)}, {"y": (2,)}, opset=21)
-    proto.graph.initializer.append(onnx_ir.to_proto(array))
-    proto.graph.initializer[0].name = "w"
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([[0, 1], [1, 0]]).astype(dtype), "w"))
     graph = from_proto(proto)
     again = from_proto(to_proto(graph))
     assert again.type_of("w") == graph.type_of("w")
-    assert again.weights["w"].tobytes() == graph.weights["w"].tobytes()
+    assert again.weights["w"].stored() == graph.weights["w"].stored()
 
 
 def test_wrong_files_name_the_file(tmp_path: Path) -> None:
@@ -129,3 +126,26 @@ def test_wrong_files_name_the_file(tmp_path: Path) -> None:
         load(tmp_path / "none.onnx")
     assert caught.value.diagnostics[0].where == str(tmp_path / "none.onnx")
     assert caught.value.exit_code == 3
+
+
+def test_a_sparse_weight_is_named(tmp_path: Path) -> None:
+    proto = conv_model()
+    values = numpy_helper.from_array(np.ones(1, np.float32), "thin")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "thin_indices")
+    proto.graph.sparse_initializer.append(onnx.SparseTensorProto(values=values, indices=indices, dims=[4]))
+    onnx.save(proto, tmp_path / "sparse.onnx")
+    with pytest.raises(QConvertError, match="`thin` is sparse") as caught:
+        load(tmp_path / "sparse.onnx")
+    assert caught.value.exit_code == 3
+
+
+def test_packed_elements_survive_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "EXTERNAL_ABOVE", 1)
+    codes = np.arange(-8, 8).repeat(64).astype(ml_dtypes.int4)
+    graph = from_proto(
+        model([helper.make_node("Cast", ["w"], ["y"], to=1)], {}, {"y": (1024,)}, {"w": codes}, opset=21)
+    )
+    save(graph, tmp_path / "packed.onnx")
+    again = load(tmp_path / "packed.onnx")
+    assert isinstance(again.weights["w"], Mapped)
+    np.testing.assert_array_equal(again.weights["w"].numpy(), codes)

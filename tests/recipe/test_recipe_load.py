@@ -314,7 +314,7 @@ import sys, types, pathlib, qconvert
 data = sys.modules["qconvert.data"] = types.ModuleType("qconvert.data")  # only its settings count here
 data.__path__ = [str(pathlib.Path(qconvert.__file__).parent / "data")]
 import qconvert.recipe
-print(sorted({"onnx", "onnxruntime", "onnx_ir", "numpy"} & set(sys.modules)))
+print(sorted({"onnx", "onnxruntime", "numpy"} & set(sys.modules)))
 """
 
 
