@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx.reference import ReferenceEvaluator
 
 from ..graph import Array, Graph, Node, numpy_dtype, to_proto
 from .match import nodes_to_weights, static_dims
@@ -118,6 +117,8 @@ def _too_large(graph: Graph, node: Node, inputs: dict[str, Array], sizes: list[i
 
 
 def _evaluate(node: Node, inputs: dict[str, Array], opsets: Any) -> dict[str, Array]:
+    from onnx.reference import ReferenceEvaluator  # many models have nothing to fold
+
     outputs = tuple(out for out in node.outputs if out)
     alone = Graph(nodes=(node,), inputs=tuple(inputs), outputs=outputs, weights={}, types={}, opsets=opsets)
     try:

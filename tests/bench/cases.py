@@ -46,12 +46,14 @@ class Case:
         data: folder of the samples.
         peer: how onnxruntime's quantizer is used: static (Q/DQ, u8 activations, s8 weights per channel, min-max, on the
             model with BatchNormalization folded) or dynamic (per channel).
+        micro: small enough for a microcontroller.
     """
 
     name: str
     data: str
     peer: Literal["static", "dynamic"] = "static"
     goal: Goal = Goal()
+    micro: bool = False
 
     @property
     def model(self) -> Path:
@@ -93,11 +95,13 @@ CASES = (
         "mlperf_tiny_resnet8_cifar10",
         "data_cifar10",
         goal=Goal(29.0, 25.3, {"top1": 0.005}, 1.75, 0.95),
+        micro=True,
     ),
     Case(
         "mlperf_tiny_kws_dscnn",
         "mlperf_tiny_kws_dscnn",
         goal=Goal(26.0, 24.7, {"top1": 0.01}, 1.2, 0.95),
+        micro=True,
     ),
     Case(
         "mobilenetv1_025_imagenet",

@@ -55,9 +55,12 @@ def _add(table: Table, case: Case) -> None:
     output = OUT / case.name / "conversion"
     commands = {
         "qconvert": _ours(case, folder, output / "qconvert.onnx"),
-        "qconvert, algorithms: none": [*_ours(case, folder, output / "plain.onnx"), "--set", "algorithms=none"],
+        "qconvert, algorithms: none": _ours(case, folder, output / "plain.onnx", plain=True),
         "onnxruntime": _theirs(case, folder / "calib", output / "onnxruntime.onnx"),
     }
+    if case.micro:
+        micro = output / "micro.tflite"
+        commands["qconvert -t tflite-micro, algorithms: none"] = _ours(case, folder, micro, "tflite-micro", plain=True)
     output.mkdir(parents=True, exist_ok=True)
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     deadline = time.perf_counter() + _BUDGET
@@ -68,7 +71,9 @@ def _add(table: Table, case: Case) -> None:
             costs[name].append(run_process(command, REPOSITORY))
     shutil.rmtree(folder)
     medians = {name: Cost(*np.median(runs, axis=0).tolist()) for name, runs in costs.items()}
-    reports = {"qconvert": "qconvert", "qconvert, algorithms: none": "plain"}
+    reports = {
+        name: Path(command[command.index("-o") + 1]).stem for name, command in commands.items() if "-o" in command
+    }
     for name, cost in medians.items():
         cells = {
             "model": case.name,
@@ -97,9 +102,10 @@ def _prepare(case: Case, folder: Path) -> int:
     return len(samples)
 
 
-def _ours(case: Case, folder: Path, output: Path) -> list[str]:
-    command = [sys.executable, "-m", "qconvert", "convert", str(case.model), "-t", "x86-vnni"]
-    return [*command, "-d", str(folder), "-o", str(output), "--no-evaluate", "--quiet"]
+def _ours(case: Case, folder: Path, output: Path, target: str = "x86-vnni", plain: bool = False) -> list[str]:
+    command = [sys.executable, "-m", "qconvert", "convert", str(case.model), "-t", target]
+    command += ["-d", str(folder), "-o", str(output), "--no-evaluate", "--quiet"]
+    return [*command, "--set", "algorithms=none"] if plain else command
 
 
 def _theirs(case: Case, folder: Path, output: Path) -> list[str]:
