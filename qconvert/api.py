@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def convert(
     evaluate: bool = True,
     threads: int = 1,
     report_dir: PathLike | None = None,
+    update_baseline: bool = False,
     listener: Callable[[Event], None] = silent,
 ) -> RunRecord:
     """Convert an FP32 ONNX model, prove the result and write it with its report.
@@ -41,6 +43,7 @@ def convert(
         evaluate: measure accuracy and latency.
         threads: of calibration and evaluation.
         report_dir: folder of the reports; by default beside the output. `changes={"report": ["html"]}` adds formats.
+        update_baseline: write the report to `gates.against` of the recipe instead of judging by it.
         listener: receives the progress.
 
     Returns:
@@ -61,4 +64,4 @@ def convert(
         threads,
         None if report_dir is None else Path(report_dir),
     )
-    return _convert(request, listener)
+    return _convert(replace(request, update_baseline=update_baseline), listener)

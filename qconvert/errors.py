@@ -52,6 +52,7 @@ CODES: dict[str, Code] = {
     "R011": Code("wrong usage", "The command line is not understood. `qconvert COMMAND --help` shows the options with examples."),
     "R012": Code("user function cannot be used", "A `file.py:function` of the recipe could not be imported, is not callable, or raised an exception."),
     "R013": Code("not a run record", "`qconvert report` reads the JSON report that `qconvert convert` writes beside its output; the file is missing, damaged, or of another version."),
+    "R014": Code("baseline cannot be used", "`gates.against` names the JSON report of an earlier run, and that file is missing, damaged, of another schema version, for another target, or of a model with other inputs or outputs. `qconvert convert --update-baseline` writes it anew."),
     "R100": Code("recipe overridden", "A command line option replaced a value of the recipe. The effective recipe is in the report."),
     # --- model ------------------------------------------------------------------------------------------------------
     "M001": Code("model cannot be read", "The model file does not exist or cannot be opened."),
@@ -92,7 +93,8 @@ CODES: dict[str, Code] = {
     "D107": Code("FP32 no better than chance", "The FP32 model itself guesses on this dataset. The preprocessing or the labels do not fit the model, and ranges that were found with such data are worth nothing."),
     # --- gates ------------------------------------------------------------------------------------------------------
     "G001": Code("gate failed", "A limit of the recipe's `gates:` does not hold. The report is written and the model is kept as `<stem>.rejected.<ext>`."),
-    "G002": Code("gate cannot be judged", "A gate asks for a figure that was not measured (for instance a task metric without labels). A gate that cannot be judged counts as failed."),
+    "G002": Code("gate cannot be judged", "A gate asks for a figure that was not measured (for instance a task metric without labels), or that cannot be compared with the baseline (another metric, timed on another host). A gate that cannot be judged counts as failed."),
+    "G101": Code("baseline differs", "The run is judged against an earlier one that differs from it in more than the result: another model file, other samples, or gates that failed then. The figures are compared all the same."),
     # --- verification -----------------------------------------------------------------------------------------------
     "V001": Code("result is not valid ONNX", "The quantized model does not pass the ONNX checker. This is a defect of qconvert; please report it with the log."),
     "V002": Code("result does not run", "The quantized model does not load or run in one of the session configurations that the target names."),

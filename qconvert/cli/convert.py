@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ def convert(
     evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")] = True,
     report: Reports = None,
     report_dir: ReportDir = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write the report to `gates.against` instead of judging by it.")
+    ] = False,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -41,6 +45,8 @@ def convert(
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --samples 64 --set calibration.method=percentile
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --report html,junit --report-dir reports/
+
+    qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --update-baseline
     """
     from ..pipeline.convert import convert as run
     from ..pipeline.request import make_request
@@ -51,6 +57,7 @@ def convert(
         set_, dataset__samples=samples, dataset__seed=seed, mode=mode, format=format_, report=formats(report)
     )
     request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads, report_dir)
+    request = replace(request, update_baseline=update_baseline)
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:
@@ -61,6 +68,8 @@ def convert(
         out().print(render(record))
     announce(record)
     failed = record.status != "done"
+    if update_baseline and not (failed or quiet):
+        print(f"wrote the baseline {request.baseline}", file=sys.stderr)
     if failed and (quiet or as_json):
         print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)
     return EXIT_CODES["G"] if failed else 0

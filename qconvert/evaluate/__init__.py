@@ -1,11 +1,12 @@
 """What the result is worth: fidelity, task metrics, size, latency, error of every layer, and whether the gates hold."""
 
 from .fidelity import Comparison, Total, sqnr_db
-from .gates import judge, judge_limits
+from .gates import judge, judge_limits, judge_regression
 from .latency import measure_latency
 from .layers import dequantized_values, layer_errors
 from .metrics import METRICS, default_metric
 from .model import (
+    Baseline,
     ClassChange,
     Example,
     Examples,
@@ -29,6 +30,7 @@ from .size import bytes_of, measure_size, model_files
 
 __all__ = [
     "METRICS",
+    "Baseline",
     "ClassChange",
     "Comparison",
     "Evaluated",
@@ -54,6 +56,7 @@ __all__ = [
     "evaluate",
     "judge",
     "judge_limits",
+    "judge_regression",
     "layer_errors",
     "measure_latency",
     "measure_operators",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import isclose, isnan
 
 from ..errors import Diagnostic
-from ..recipe.types import Gates, Limits
-from .model import GateResult, Measurements
+from ..recipe.types import Gates, Limits, Regression
+from .model import Baseline, GateResult, Measurements, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,18 @@ def judge(
         One result a limit, and one diagnostic for each that does not hold (G001) or cannot be judged (G002).
     """
     return _judged(_gates(gates, measured, integer_share))
+
+
+def judge_regression(
+    limits: Regression, before: Baseline, measured: Measurements, integer_share: float | None
+) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
+    """Judge the limits against an earlier result; gates are called `against.<key>`.
+
+    Args:
+        before: the earlier result.
+        integer_share: of this result, 0..1; None if it is not known.
+    """
+    return _judged(_against(limits, before, measured, integer_share))
 
 
 def judge_limits(
@@ -85,6 +97,44 @@ def _gates(gates: Gates, measured: Measurements, integer_share: float | None) ->
         _Gate("speedup", gates.speedup, latency.ratio if latency else None, "speedup", "{:.3g}x", "latency is measured only where the target's runtime is at hand, with `evaluation.latency: true` and without `--no-evaluate`"),
         _Gate("int8_macs", gates.int8_macs, integer_share, "integer share of the multiply-accumulates", "{:.1%}", "the share is not known"),
     )  # fmt: skip
+
+
+def _against(
+    limits: Regression, before: Baseline, measured: Measurements, integer_share: float | None
+) -> tuple[_Gate, ...]:
+    fidelity, size, latency = measured.fidelity, measured.size, measured.latency
+    sqnr = None if fidelity is None or before.sqnr_db is None else _difference(fidelity.sqnr_db, before.sqnr_db)
+    smaller = None if size is None or not before.bytes or not size.bytes else before.bytes / size.bytes
+    same_host = latency is not None and latency.host == before.host
+    faster = latency.ratio / before.speedup if latency and same_host and before.speedup else None
+    share = integer_share / before.integer_share if integer_share is not None and before.integer_share else None
+    elsewhere = f"it was timed on {before.host or 'no host'}, this run on {latency.host if latency else 'none'}"
+    whose, unknown = f"that of {before.name}", f"there is no figure here or in {before.name}"
+    return (
+        _Gate("against.metric_drop", limits.metric_drop, _worse(measured.metrics, before.metrics), f"drop of the task metric against {before.name}", "{:.4g}", f"the metrics are not the same: {_names(measured.metrics)} here, {_names(before.metrics)} there", True),
+        _Gate("against.sqnr", limits.sqnr, sqnr, f"output SQNR minus {whose}", "{:+.2f} dB", unknown),
+        _Gate("against.size_ratio", limits.size_ratio, smaller, f"size of {before.name} over this size", "{:.3g}x", unknown),
+        _Gate("against.speedup", limits.speedup, faster, f"speedup over {whose}", "{:.3g}x", f"{elsewhere}; run on the same kind of machine, or leave this limit out"),
+        _Gate("against.int8_macs", limits.int8_macs, share, f"integer share of the multiply-accumulates over {whose}", "{:.3g}x", unknown),
+    )  # fmt: skip
+
+
+def _difference(value: float, before: float) -> float:
+    """Of two SQNRs, of which both may be infinite."""
+    return 0.0 if value == before else value - before
+
+
+def _worse(metrics: tuple[Metric, ...], before: tuple[Metric, ...]) -> float | None:
+    """Largest drop of a metric against the earlier result; None where they do not have the same ones."""
+    earlier = {metric.name: metric.value for metric in before}
+    if not metrics or earlier.keys() != {metric.name for metric in metrics}:
+        return None
+    drops = [(earlier[m.name] - m.value) * (1 if m.higher_is_better else -1) for m in metrics]
+    return None if any(isnan(drop) for drop in drops) else max(drops)
+
+
+def _names(metrics: tuple[Metric, ...]) -> str:
+    return ", ".join(metric.name for metric in metrics) or "none"
 
 
 def _worst_drop(measured: Measurements) -> float | None:

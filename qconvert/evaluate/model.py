@@ -219,3 +219,21 @@ class GateResult(Value):
     value: Number | None
     passed: bool
     text: str
+
+
+class Baseline(Value):
+    """What gates need to know of an earlier result.
+
+    Attributes:
+        name: of its report, for messages.
+        metrics, sqnr_db, bytes, speedup, integer_share: its figures; None or empty where they were not measured.
+        host: where it was timed, "" if it was not.
+    """
+
+    name: str
+    metrics: tuple[Metric, ...] = ()
+    sqnr_db: Number | None = None
+    bytes: int | None = None
+    speedup: Number | None = None
+    host: str = ""
+    integer_share: Number | None = None

@@ -16,14 +16,25 @@ from .. import __version__
 from ..calibrate import Sketch, Sketcher, collect
 from ..data import Dataset, Watch, open_dataset
 from ..errors import Diagnostic, Severity, fail
-from ..evaluate import Comparison, GateResult, judge, judge_limits, model_files
+from ..evaluate import (
+    Baseline,
+    Comparison,
+    GateResult,
+    Measurements,
+    judge,
+    judge_limits,
+    judge_regression,
+    model_files,
+)
 from ..graph import rename_data
 from ..plan import Kind, Plan
-from ..recipe import Recipe, Source, dump
+from ..recipe import Gates, Recipe, Source, dump
+from ..report import FORMATS
 from ..report.record import OutputInfo, RunRecord
 from ..runtime import Feed, Options, opened
 from ..verify import Readback, findings
 from .accuracy import best_draft
+from .baseline import baseline_path, check_baseline, comparable, read_baseline
 from .details import Widening, with_details
 from .doubts import raw_images
 from .events import Listener, Stages, silent
@@ -31,9 +42,9 @@ from .forms import Form, Proved, form_of
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
 from .planning import Planned, make_plan, target_of
-from .record import make_record
+from .record import data_info, make_record, model_info
 from .reports import stage_reports, stale_reports
-from .staging import Destination, destination, guarded, publish, sha256, staged
+from .staging import Destination, destination, guarded, publish, sha256, staged, write_text
 from .words import vocabulary
 
 PROOF_SAMPLES = 8
@@ -54,6 +65,7 @@ class Request:
         reports: folder of the reports; None for that of the output.
         hold_out: without an evaluation part, judge by the samples that calibration leaves out.
         judged: limits that were judged before, on the same result; they count as gates.
+        update_baseline: the run becomes the baseline of `gates.against` if its other gates hold, instead of being judged by it.
     """
 
     model: Path
@@ -67,6 +79,12 @@ class Request:
     reports: Path | None = None
     hold_out: bool = False
     judged: tuple[GateResult, ...] = ()
+    update_baseline: bool = False
+
+    @property
+    def baseline(self) -> Path | None:
+        """The file of the baseline, None without one."""
+        return baseline_path(self.recipe, self.base_dir)
 
 
 def convert(request: Request, listener: Listener = silent) -> RunRecord:
@@ -80,10 +98,12 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     stages, recipe = Stages(listener), request.recipe
     inputs = (request.model,) if request.data is None else (request.model, request.data)
     place = destination(request.output, target_of(recipe).extension, inputs, request.reports)
+    check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
     planned = make_plan(request.model, recipe, stages, request.source, None)
     dataset = open_data(request, planned, stages)
+    baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
     sketches, widening = _calibrate(request, planned, dataset, stages)
     draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), request.source, stages, request.threads)
@@ -99,7 +119,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         result = replace(proved.result, algorithms=steps)
         measured = measure(request, planned, path, Made(form, product, draft), dataset, stages)
         share = result.readback.integer_macs if result.readback else planned.plan.prediction.integer_share
-        gates, failures = judge(recipe.gates, measured, share)
+        gates, failures = _judge(recipe.gates, baseline, measured, share)
         needs, size = result.device, measured.size
         memory, beyond = judge_limits(recipe.limits, needs.recommended if needs else None, size.bytes if size else None)
         stages.note(*failures, *beyond)
@@ -115,9 +135,11 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.model,
             request.data,
         )
-        return _publish(
-            with_details(record, planned, draft, sketches, widening), recipe, files, proved.companions, place, folder
-        )
+        record = with_details(record, planned, draft, sketches, widening)
+        final = _publish(record, recipe, files, proved.companions, place, folder)
+    if request.update_baseline and request.baseline and final.status == "done":
+        write_text(request.baseline, FORMATS["json"].render(final))
+    return final
 
 
 # --- data --------------------------------------------------------------------------------------------------------------
@@ -145,6 +167,21 @@ def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | N
         )
     stages.note(*dataset.diagnostics, *raw_images(dataset, request.recipe.dataset))
     return with_holdout(dataset, request.recipe.dataset.evaluation_samples) if request.hold_out else dataset
+
+
+def _baseline(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Baseline | None:
+    """The run by which this one is judged, None without one.
+
+    Raises:
+        QConvertError: R014.
+    """
+    path = request.baseline
+    if path is None or request.update_baseline:
+        return None
+    found = read_baseline(path, planned.target.name)
+    model, data = model_info(request.model, planned.original), data_info(dataset, request.data)
+    stages.note(*comparable(found, model, data, path))
+    return found.baseline(path.name)
 
 
 def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> None:
@@ -257,6 +294,17 @@ def floor_db(plan: Plan) -> float:
     """
     layers = sum(1 for p in plan.nodes.values() if p.macs and p.kind.value in ("integer", "dynamic"))
     return float(max(0.0, 10.0 - 10.0 * np.log10(max(layers, 1))))
+
+
+def _judge(
+    gates: Gates, baseline: Baseline | None, measured: Measurements, share: float | None
+) -> tuple[tuple[GateResult, ...], tuple[Diagnostic, ...]]:
+    """The limits against FP32, and those against the baseline."""
+    results, failures = judge(gates.absolute, measured, share)
+    if baseline is None or gates.regression is None:
+        return results, failures
+    more, worse = judge_regression(gates.regression, baseline, measured, share)
+    return (*results, *more), (*failures, *worse)
 
 
 # --- publication -------------------------------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import fail
 from ..report import FORMATS, RunRecord
+from ..report.record import SCHEMA_VERSION
 from .staging import Destination, guarded, publish, staged
 
 _ENDING = ".report.json"
@@ -34,25 +37,47 @@ def stale_reports(written: Iterable[tuple[Path, Path]], place: Destination) -> l
     return [path for path in (place.report_as(row.extension) for row in FORMATS.values()) if path not in fresh]
 
 
+def load_record(path: Path, code: str, hint: str) -> dict[str, Any]:
+    """The JSON of a record of this schema version.
+
+    Raises:
+        QConvertError: `code` where the file cannot be read, is no JSON object, or has another version.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise fail(code, f"the record cannot be read: {error.strerror or error}", path, hint) from error
+    except ValueError as error:
+        raise fail(code, f"not a run record: {error}", path, hint) from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise fail(code, "not a run record", path, hint)
+    version, tool = content["schema_version"], content.get("tool_version", "unknown")
+    if version != SCHEMA_VERSION:
+        text = f"the record has schema version {version} (of qconvert {tool}), this qconvert reads {SCHEMA_VERSION}"
+        raise fail(code, text, path, hint)
+    return content
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first thing that is wrong with a record, with its place."""
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{place + ': ' if place else ''}{first['msg']}"
+
+
 def read_record(path: Path) -> RunRecord:
     """A saved run record.
 
     Raises:
         QConvertError: R013 where the file is none.
     """
+    hint = f"`qconvert convert` writes one as `<output>{_ENDING}`"
+    content = load_record(path, "R013", hint)
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise fail("R013", f"the record cannot be read: {error.strerror or error}", path, "check the path") from error
+        return RunRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise fail(
-            "R013",
-            f"not a run record of this version: {place + ': ' if place else ''}{first['msg']}",
-            path,
-            f"`qconvert convert` writes one as `<output>{_ENDING}`",
-        ) from error
+        text = f"not a run record of this version: {first_mistake(error)}"
+        raise fail("R013", text, path, hint) from error
 
 
 def rerender(path: Path, names: Sequence[str], folder: Path | None) -> tuple[Path, ...]:

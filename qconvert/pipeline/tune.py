@@ -15,7 +15,7 @@ from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
 from ..optimize import ALGORITHMS
-from ..recipe import Recipe, dump
+from ..recipe import Recipe, Regression, dump
 from ..report.pareto import pareto_page
 from ..tune import (
     Board,
@@ -324,6 +324,11 @@ def rebased(recipe: Recipe, before: Path, after: Path) -> Recipe:
     def metric(value: str | tuple[str, ...] | None) -> object:
         return tuple(moved(v) for v in value) if isinstance(value, tuple) else moved(value)
 
+    def against(value: str | Regression | None) -> object:
+        if isinstance(value, Regression):
+            return value.model_copy(update={"report": moved(value.report)})
+        return moved(value)
+
     dataset = recipe.dataset.model_copy(
         update={"prepare": moved(recipe.dataset.prepare), "labels": moved(recipe.dataset.labels)}
     )
@@ -331,5 +336,6 @@ def rebased(recipe: Recipe, before: Path, after: Path) -> Recipe:
         update={
             "dataset": dataset,
             "evaluation": recipe.evaluation.model_copy(update={"metric": metric(recipe.evaluation.metric)}),
+            "gates": recipe.gates.model_copy(update={"against": against(recipe.gates.against)}),
         }
     )

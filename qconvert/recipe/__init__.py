@@ -8,7 +8,7 @@ from .rules import Resolved, resolve_rules
 from .schema import schema
 from .starting import starting_recipe
 from .tree import Source
-from .types import Calibration, Change, Evaluation, Gates, Match, Recipe, Rule
+from .types import Calibration, Change, Evaluation, Gates, Match, Recipe, Regression, Rule
 from .vocabulary import Vocabulary
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Loaded",
     "Match",
     "Recipe",
+    "Regression",
     "Resolved",
     "Rule",
     "Source",

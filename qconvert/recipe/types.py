@@ -145,6 +145,28 @@ class Limits(Settings):
     flash: Size | None = Field(default=None, description="bytes of flash for the model, such as `256k`")
 
 
+class Regression(Settings):
+    """Limits against an earlier run, whose result takes the place of FP32 in each of them."""
+
+    report: str = Field(description="JSON report of the earlier run, relative to this file")
+    metric_drop: Percent | None = Field(
+        default=None, description="largest drop of the task metric against the earlier result, absolute"
+    )
+    sqnr: float | None = Field(
+        default=None, description="smallest output SQNR minus that of the earlier result, in dB; -0.5 lets half a dB go"
+    )
+    size_ratio: Percent | None = Field(
+        default=None, description="smallest size of the earlier result / size; 98% lets it grow by a fiftieth"
+    )
+    speedup: Percent | None = Field(
+        default=None,
+        description="smallest speedup / that of the earlier result, each over FP32 in its own run; on the same host only",
+    )
+    int8_macs: Percent | None = Field(
+        default=None, description="smallest integer share of the multiply-accumulates / that of the earlier result"
+    )
+
+
 class Gates(Settings):
     """Limits that decide the exit code; a missing figure counts as failed."""
 
@@ -158,6 +180,24 @@ class Gates(Settings):
     int8_macs: Percent | None = Field(
         default=None, description="smallest share of the multiply-accumulates in integer kernels, 0..1 or a percentage"
     )
+    against: (
+        Annotated[str | Regression, Wanted("the path of a report, or a mapping with `report` and limits")] | None
+    ) = Field(
+        default=None,
+        description="an earlier run as baseline. `against: report.json` turns all limits beside it into limits against that run; a mapping has limits of its own, and those beside it stay limits against FP32",
+    )
+
+    @property
+    def absolute(self) -> Gates:
+        """The limits against FP32."""
+        return Gates() if isinstance(self.against, str) else self.model_copy(update={"against": None})
+
+    @property
+    def regression(self) -> Regression | None:
+        """The limits against an earlier run, None without one."""
+        if not isinstance(self.against, str):
+            return self.against
+        return Regression(report=self.against, **self.model_dump(exclude={"against"}))
 
 
 class Recipe(Settings):

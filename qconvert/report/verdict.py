@@ -44,7 +44,7 @@ def figures(record: RunRecord) -> tuple[Figure, Figure, Figure]:
 
 
 def _of(record: RunRecord, kind: str) -> tuple[GateResult, ...]:
-    return tuple(g for g in record.gates if _GATES.get(g.name, "accuracy") == kind)
+    return tuple(g for g in record.gates if _GATES.get(g.name.removeprefix("against."), "accuracy") == kind)
 
 
 def _accuracy(record: RunRecord) -> Figure:

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from qconvert.data.settings import DatasetSettings, InputSettings, Preprocess, Resize
 from qconvert.errors import QConvertError
-from qconvert.recipe import Calibration, Change, Evaluation, Gates, Match, Recipe, Rule, Vocabulary, dump, parse_recipe
+from qconvert.recipe import (
+    Calibration,
+    Change,
+    Evaluation,
+    Gates,
+    Match,
+    Recipe,
+    Regression,
+    Rule,
+    Vocabulary,
+    dump,
+    parse_recipe,
+)
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.one_of(
@@ -64,6 +76,7 @@ RULE = st.builds(Rule, match=MATCH, set=CHANGE.filter(lambda change: change != C
 ALGORITHM = st.sampled_from(["rounding", "bias-correction"]) | st.fixed_dictionaries(
     {"rounding": st.fixed_dictionaries({}, optional={"block": COUNT})}
 )
+AGAINST = TEXT | some(Regression, report=TEXT, metric_drop=SHARE, sqnr=NUMBERS)
 RECIPE = some(
     Recipe,
     target=st.sampled_from(["x86-vnni", "arm-neon", "tensorrt"]),
@@ -77,7 +90,7 @@ RECIPE = some(
     rules=st.lists(RULE, max_size=3).map(tuple),
     algorithms=st.sampled_from(["auto", "none"]) | st.lists(ALGORITHM, max_size=3).map(tuple),
     evaluation=some(Evaluation, metric=st.sampled_from(["top1", ("top1", "map"), "f.py:score"]), latency=st.booleans()),
-    gates=some(Gates, metric_drop=SHARE, sqnr=NUMBERS, speedup=SHARE),
+    gates=some(Gates, metric_drop=SHARE, sqnr=NUMBERS, speedup=SHARE, against=AGAINST),
     report=st.lists(st.sampled_from(["html", "md"]), max_size=2).map(tuple),
 )
 
