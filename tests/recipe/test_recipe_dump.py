@@ -76,7 +76,7 @@ RULE = st.builds(Rule, match=MATCH, set=CHANGE.filter(lambda change: change != C
 ALGORITHM = st.sampled_from(["rounding", "bias-correction"]) | st.fixed_dictionaries(
     {"rounding": st.fixed_dictionaries({}, optional={"block": COUNT})}
 )
-AGAINST = TEXT | some(Regression, report=TEXT, metric_drop=SHARE, sqnr=NUMBERS)
+AGAINST = TEXT | st.builds(Regression, report=TEXT, metric_drop=SHARE, sqnr=NUMBERS)
 RECIPE = some(
     Recipe,
     target=st.sampled_from(["x86-vnni", "arm-neon", "tensorrt"]),
