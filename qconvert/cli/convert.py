@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import EXIT_CODES
+from ..pipeline.fresh import State, key_of, repeated, state_path
 from .console import out, progress, show_diagnostics
 from .github import announce
 from .options import Data, Json, Model, Quiet, RecipeFile, ReportDir, Reports, Set, TargetName, formats, overrides
@@ -32,6 +33,15 @@ def convert(
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the report to `gates.against` instead of judging by it.")
     ] = False,
+    if_changed: Annotated[
+        bool,
+        typer.Option(
+            "--if-changed", help="Do nothing where inputs, options and outputs are as the last run left them."
+        ),
+    ] = False,
+    depfile: Annotated[
+        Path | None, typer.Option(help="Write what the result depends on, for make and ninja.", show_default=False)
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -47,9 +57,20 @@ def convert(
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --report html,junit --report-dir reports/
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --update-baseline
+
+    qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --if-changed --depfile out/model.d
     """
-    from ..pipeline.convert import convert as run
+    options = {
+        "paths": [model, recipe, data, output, report_dir, None if recipe else Path()],
+        "recipe": [target, samples, seed, mode, format_, report, set_],
+        "run": [threads, evaluate, update_baseline, depfile is not None],
+    }
+    known = key_of(options) if if_changed else ""
+    state = state_path(output, report_dir) if if_changed else None
+    if state is not None and (earlier := repeated(state, known, depfile)) is not None:
+        return _unchanged(earlier, as_json, quiet)
     from ..pipeline.request import make_request
+    from ..pipeline.tracked import Tracking, tracked
     from ..report import to_json
     from ..report.terminal import render
 
@@ -61,7 +82,7 @@ def convert(
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:
-        record = run(request, listener)
+        record = tracked(request, Tracking(known, state, depfile), listener)
     if as_json:
         print(to_json(record), end="")
     elif not quiet:
@@ -73,3 +94,12 @@ def convert(
     if failed and (quiet or as_json):
         print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)
     return EXIT_CODES["G"] if failed else 0
+
+
+def _unchanged(earlier: State, as_json: bool, quiet: bool) -> int:
+    """Say that there is nothing to do."""
+    if as_json:
+        print(Path(earlier.report).read_text(encoding="utf-8"), end="")
+    elif not quiet:
+        print(f"nothing has changed: {earlier.target} is up to date", file=sys.stderr)
+    return 0

@@ -63,6 +63,7 @@ class Request:
         evaluate: measure accuracy and latency.
         threads: of the calibration and evaluation sessions.
         reports: folder of the reports; None for that of the output.
+        recipe_files: files of the recipe, those that it extends included.
         hold_out: without an evaluation part, judge by the samples that calibration leaves out.
         judged: limits that were judged before, on the same result; they count as gates.
         update_baseline: the run becomes the baseline of `gates.against` if its other gates hold, instead of being judged by it.
@@ -77,6 +78,7 @@ class Request:
     evaluate: bool = True
     threads: int = 1
     reports: Path | None = None
+    recipe_files: tuple[Path, ...] = ()
     hold_out: bool = False
     judged: tuple[GateResult, ...] = ()
     update_baseline: bool = False

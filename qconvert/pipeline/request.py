@@ -64,4 +64,13 @@ def make_request(
     else:
         final, source, notes = effective_recipe(recipe, target, changes)
         base = recipe.parent if recipe is not None else Path(".")
-    return Request(model, output, final, data, source, base, evaluate, threads, reports), notes
+    files = () if isinstance(recipe, Recipe) else _files(source, target)
+    return Request(model, output, final, data, source, base, evaluate, threads, reports, files), notes
+
+
+def _files(source: Source | None, target: str | None) -> tuple[Path, ...]:
+    """The recipe with everything that it extends, or the preset of the target where there is no recipe."""
+    if source is not None:
+        return tuple(Path(name) for name in source.files)
+    path = presets_folder() / f"{target}.yaml"
+    return (path,) if path.is_file() else ()

@@ -64,7 +64,7 @@ def parse_recipe(content: bytes | str, file: str, vocabulary: Vocabulary, preset
     mistakes = [*chain.mistakes, *(m for m in mistakes if m.place not in known)]
     if recipe is None or mistakes:
         raise refuse(mistakes, chain.files)
-    return Loaded(recipe, Source(root))
+    return Loaded(recipe, Source(root, tuple(chain.files)))
 
 
 def preset(target: str, vocabulary: Vocabulary, presets: Path) -> Recipe:

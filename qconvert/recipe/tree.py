@@ -99,9 +99,14 @@ def dotted(path: Iterable[Step]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where each part of a recipe was written, parents included."""
+    """Where each part of a recipe was written, parents included.
+
+    Attributes:
+        files: that were read, the recipe first.
+    """
 
     root: Item
+    files: tuple[str, ...] = ()
 
     def where(self, path: Path) -> str:
         """`file:line:column` of the value at a path, or of the nearest part around it that was written."""
