@@ -193,7 +193,6 @@ NASTY = [
 ODD = [
     "tab\there",
     "back\\#x",
-    "se;mi",
     "q'uo\"te",
     "amp&",
     "a=b",
