@@ -125,6 +125,7 @@ CODES: dict[str, Code] = {
     "P009": Code("no shape", "The shape of a tensor could not be found, so neither the kernel's limits nor its profit can be judged."),
     "P010": Code("float by design", "Quantizing this operator loses accuracy out of proportion to the time it saves; the target keeps it float."),
     "P011": Code("small shape", "The operator is too small for the target's integer kernels to pay."),
+    "P012": Code("weight not compressed", "Only weights are stored in few bits, and this node has none that is constant and large enough, or the target has no form for it with these bits and blocks."),
     "P101": Code("few integers", "Only this share of the multiply-accumulates gains from integers on the target, so the rest stays float; `plan` shows the reason of every node. `placement: everywhere` makes integer whatever has a kernel, for the sake of size."),
     "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 90 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
     # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------

@@ -3,7 +3,7 @@
 from .collect import Observer, collect
 from .methods import RANGE_METHODS, MethodOptions
 from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
-from .ranges import activation_params, constant_params, weight_params
+from .ranges import activation_params, block_rows, constant_params, weight_params
 from .sketch import Sketch, Sketcher, sketch_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Sketch",
     "Sketcher",
     "activation_params",
+    "block_rows",
     "collect",
     "constant_params",
     "dequantize",

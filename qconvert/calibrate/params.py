@@ -17,15 +17,17 @@ class QuantParams:
     """real = scale * (code - zero_point), ONNX QuantizeLinear.
 
     Attributes:
-        scale: float32, scalar [] or one a channel [C].
+        scale: float32, scalar [], one a channel [C], or one a block [C, ceil(K / block)].
         zero_point: integers of the format's dtype, same shape.
         axis: channel axis; None for one scale.
+        block: number of a channel's K values, in the order of the remaining axes, that share a scale; 0 for all of them.
     """
 
     format: Format
     scale: Array
     zero_point: Array
     axis: int | None = None
+    block: int = 0
 
     @property
     def low(self) -> Array:
@@ -38,7 +40,9 @@ class QuantParams:
         return np.asarray(self.scale * (self.format.qmax - self.zero_point.astype(np.float32)))
 
 
-def params_for_range(format_: Format, low: Array | float, high: Array | float, axis: int | None = None) -> QuantParams:
+def params_for_range(
+    format_: Format, low: Array | float, high: Array | float, axis: int | None = None, block: int = 0
+) -> QuantParams:
     """Scale and zero point that represent [low, high] and, exactly, zero.
 
     A range of zero width gets scale 1, since any scale represents it.
@@ -55,7 +59,7 @@ def params_for_range(format_: Format, low: Array | float, high: Array | float, a
         with np.errstate(divide="ignore", invalid="ignore"):
             zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
     scale = np.where(scale > 0, np.maximum(scale, SMALLEST_SCALE), 1.0)
-    return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis)
+    return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis, block)
 
 
 def params_for_scale(format_: Format, scale: Array, axis: int | None = None) -> QuantParams:
@@ -72,27 +76,43 @@ def params_fixed(format_: Format, scale: float, zero_point: int) -> QuantParams:
 
 def quantize(values: Array, params: QuantParams) -> Array:
     """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
-    scale, zero = _along(params, values.ndim)
+    scale, zero = _along(params, values.shape)
+    return np.asarray(_codes(values, scale, zero, params.format).astype(params.format.dtype))
+
+
+def _codes(values: Array, scale: Array, zero: Array, format_: Format) -> Array:
     with np.errstate(over="ignore"):  # infinity saturates like any large value
         codes = np.rint(values / scale) + zero
-    return np.asarray(np.clip(codes, params.format.qmin, params.format.qmax).astype(params.format.dtype))
+    return np.asarray(np.clip(codes, format_.qmin, format_.qmax))
 
 
 def dequantize(codes: Array, params: QuantParams) -> Array:
     """Real values of codes (ONNX DequantizeLinear)."""
-    scale, zero = _along(params, codes.ndim)
+    scale, zero = _along(params, codes.shape)
     return np.asarray((codes.astype(np.float32) - zero) * scale)
 
 
 def fake_quantize(values: Array, params: QuantParams) -> Array:
     """Real values after a round trip through the codes."""
-    return dequantize(quantize(values, params), params)
+    scale, zero = _along(params, values.shape)
+    return np.asarray((_codes(values, scale, zero, params.format).astype(np.float32) - zero) * scale)
 
 
-def _along(params: QuantParams, rank: int) -> tuple[Array, Array]:
+def _along(params: QuantParams, extent: tuple[int, ...]) -> tuple[Array, Array]:
+    """Scale and zero point in a shape that goes with values of the given one."""
     zero = params.zero_point.astype(np.float32)
     if params.axis is None or params.scale.ndim == 0:
         return params.scale, zero
-    shape = [1] * rank
+    if params.block:
+        return _spread(params, params.scale, extent), _spread(params, zero, extent)
+    shape = [1] * len(extent)
     shape[params.axis] = -1
     return params.scale.reshape(shape), zero.reshape(shape)
+
+
+def _spread(params: QuantParams, blocks: Array, extent: tuple[int, ...]) -> Array:
+    """One value a block [C, B] as one a weight."""
+    axis = params.axis or 0
+    rest = extent[:axis] + extent[axis + 1 :]
+    flat = np.repeat(blocks, params.block, axis=1)[:, : int(np.prod(rest))]
+    return np.moveaxis(flat.reshape(extent[axis], *rest), 0, axis)

@@ -15,7 +15,7 @@ from ..recipe.types import Calibration
 from ..targets.model import Format
 from .collect import check_finite
 from .methods import RANGE_METHODS, MethodOptions
-from .params import SMALLEST_SCALE, QuantParams, params_fixed, params_for_range, params_for_scale
+from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
 from .sketch import Sketch
 
 
@@ -76,28 +76,36 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     Args:
         method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error.
     """
-    if not chosen.format.symmetric:
-        return params_for_range(chosen.format, float(array.min(initial=0.0)), float(array.max(initial=0.0)))
-    rows = (
-        array.reshape(1, -1)
-        if chosen.axis is None
-        else np.moveaxis(array, chosen.axis, 0).reshape(array.shape[chosen.axis], -1)
-    )
-    reach = np.abs(rows).max(axis=1, initial=0.0)
-    if method == "mse" and rows.size:
-        reach = reach * _best_shrink(rows, reach, chosen.format)
-    params = params_for_range(chosen.format, -reach, reach, chosen.axis)
-    return params if chosen.axis is not None else params_for_scale(chosen.format, params.scale.reshape(()))
+    rows = block_rows(array, chosen.axis, chosen.block)
+    low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
+    if chosen.format.symmetric:
+        high = np.maximum(-low, high)
+        low = -high
+    if method == "mse" and rows.size and (chosen.format.symmetric or chosen.block or chosen.axis is not None):
+        factor = _best_shrink(rows, low, high, chosen.format)
+        low, high = low * factor, high * factor
+    params = params_for_range(chosen.format, low, high, chosen.axis, chosen.block)
+    shape = () if chosen.axis is None else (array.shape[chosen.axis], -1) if chosen.block else (-1,)
+    return replace(params, scale=params.scale.reshape(shape), zero_point=params.zero_point.reshape(shape))
 
 
-def _best_shrink(rows: Array, reach: Array, format_: Format) -> Array:
-    """Factor [channels] on each channel's reach with the least squared rounding and clipping error."""
+def block_rows(array: Array, axis: int | None, block: int) -> Array:
+    """The values that share a scale as rows [scales, n]; the last block of a channel is filled up with zeros."""
+    if axis is None:
+        return array.reshape(1, -1)
+    rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    if not block:
+        return rows
+    missing = -rows.shape[1] % block
+    return np.pad(rows, ((0, 0), (0, missing))).reshape(-1, block)
+
+
+def _best_shrink(rows: Array, low: Array, high: Array, format_: Format) -> Array:
+    """Factor [rows] on each row's range with the least squared rounding and clipping error."""
     best, factor = np.full(len(rows), np.inf), np.ones(len(rows))
-    qmax = format_.qmax
     for shrink in _SHRINK:
-        scale = (np.maximum(reach * shrink, 1e-30) / qmax)[:, None].astype(np.float32)
-        codes = np.clip(np.rint(rows / scale), format_.qmin, qmax)
-        error = np.square(codes * scale - rows).sum(axis=1, dtype=np.float64)
+        params = params_for_range(format_, low * shrink, high * shrink, 0)
+        error = np.square(fake_quantize(rows, params) - rows).sum(axis=1, dtype=np.float64)
         better = error < best
         best, factor = np.where(better, error, best), np.where(better, shrink, factor)
     return factor

@@ -13,7 +13,23 @@ from ..errors import EXIT_CODES
 from ..pipeline.fresh import State, key_of, repeated, state_path
 from .console import out, progress, show_diagnostics
 from .github import announce
-from .options import Data, Json, Model, Quiet, RecipeFile, ReportDir, Reports, Set, TargetName, formats, overrides
+from .options import (
+    Bits,
+    Block,
+    Data,
+    FormatName,
+    Json,
+    Mode,
+    Model,
+    Quiet,
+    RecipeFile,
+    ReportDir,
+    Reports,
+    Set,
+    TargetName,
+    formats,
+    overrides,
+)
 
 
 def convert(
@@ -24,8 +40,10 @@ def convert(
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.onnx) or folder.")] = Path("out"),
     samples: Annotated[int | None, typer.Option(help="Calibration samples.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sample choice.", show_default=False)] = None,
-    mode: Annotated[str | None, typer.Option(help="auto, static or dynamic.", show_default=False)] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="qdq or qoperator.", show_default=False)] = None,
+    mode: Mode = None,
+    bits: Bits = None,
+    block: Block = None,
+    format_: FormatName = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
     evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")] = True,
     report: Reports = None,
@@ -54,6 +72,8 @@ def convert(
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --samples 64 --set calibration.method=percentile
 
+    qconvert convert model.onnx -t x86-vnni --mode weight-only --bits 8 -o out/
+
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --report html,junit --report-dir reports/
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --update-baseline
@@ -75,7 +95,14 @@ def convert(
     from ..report.terminal import render
 
     changes = overrides(
-        set_, dataset__samples=samples, dataset__seed=seed, mode=mode, format=format_, report=formats(report)
+        set_,
+        dataset__samples=samples,
+        dataset__seed=seed,
+        mode=mode,
+        weights__bits=bits,
+        weights__block=block,
+        format=format_,
+        report=formats(report),
     )
     request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads, report_dir)
     request = replace(request, update_baseline=update_baseline)

@@ -29,6 +29,19 @@ Set = Annotated[
     ),
 ]
 
+Mode = Annotated[
+    str | None,
+    typer.Option("--mode", help="auto, static, dynamic or weight-only.", show_default=False),
+]
+Bits = Annotated[int | None, typer.Option("--bits", help="Bits of the weights.", show_default=False)]
+Block = Annotated[
+    int | None,
+    typer.Option(
+        "--block", help="Weight-only: inputs of a neuron that share a scale; 0: one a channel.", show_default=False
+    ),
+]
+FormatName = Annotated[str | None, typer.Option("--format", help="qdq or qoperator.", show_default=False)]
+
 Reports = Annotated[
     list[str] | None,
     typer.Option("--report", help="Reports beside the JSON one, such as `html,md,junit,csv`.", show_default=False),

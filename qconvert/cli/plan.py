@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .console import out, show_diagnostics
-from .options import Json, Model, RecipeFile, Set, TargetName, overrides
+from .options import Bits, Block, FormatName, Json, Mode, Model, RecipeFile, Set, TargetName, overrides
 
 
 def plan(
@@ -17,6 +17,10 @@ def plan(
     why: Annotated[
         str | None, typer.Option(help="Explain one node (name, or part of one).", show_default=False)
     ] = None,
+    mode: Mode = None,
+    bits: Bits = None,
+    block: Block = None,
+    format_: FormatName = None,
     everything: Annotated[bool, typer.Option("--all", help="List every node instead of groups.")] = False,
     set_: Set = None,
     as_json: Json = False,
@@ -27,6 +31,8 @@ def plan(
 
     qconvert plan model.onnx -t x86-vnni
 
+    qconvert plan model.onnx -t x86-vnni --mode weight-only
+
     qconvert plan model.onnx -t tensorrt --why conv1
     """
     from ..pipeline.events import Stages
@@ -35,7 +41,8 @@ def plan(
     from ..pipeline.request import effective_recipe
     from ..report.plan import named_nodes, node_table, plan_text, why_text
 
-    chosen, source, notes = effective_recipe(recipe, target, overrides(set_))
+    changes = overrides(set_, mode=mode, weights__bits=bits, weights__block=block, format=format_)
+    chosen, source, notes = effective_recipe(recipe, target, changes)
     stages = Stages()
     planned = make_plan(model, chosen, stages, source)
     info = plan_info(planned, chosen.format or planned.target.formats[0])

@@ -9,7 +9,7 @@ import numpy as np
 from ..calibrate import QuantParams, params_for_scale
 from ..graph import Array, Edit, Graph, Weight
 from ..targets.model import Format
-from .weights import bias_codes, quantized
+from .weights import Layout, bias_codes, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)
 
@@ -22,24 +22,30 @@ class Constants:
     def __init__(self, edit: Edit, graph: Graph) -> None:
         self._edit, self._graph = edit, graph
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._codes: dict[tuple[str, int | None, bool, Key], str] = {}
+        self._codes: dict[tuple[str, int | None, Layout, Key], str] = {}
         self._biases: dict[tuple[str, Key], str] = {}
 
     def scale(self, params: QuantParams, hint: str) -> tuple[str, str]:
         """Names of the scale and the zero point."""
-        return self._array(params.scale, f"{hint}/scale"), self._array(params.zero_point, f"{hint}/zero_point")
+        return self.shared(params.scale, f"{hint}/scale"), self.shared(params.zero_point, f"{hint}/zero_point")
 
-    def _array(self, value: Array, hint: str) -> str:
+    def numbers(self, values: tuple[int, ...]) -> str:
+        """Name of a row of int64, such as a shape."""
+        return self.shared(np.array(values, dtype=np.int64), "shape")
+
+    def shared(self, value: Array, hint: str) -> str:
+        """Name of a constant; equal ones have the same."""
+        value = np.ascontiguousarray(value).reshape(value.shape)
         key = (value.dtype.name, value.shape, value.tobytes())
         if key not in self._arrays:
             self._arrays[key] = self._edit.add_weight(hint, value)
         return self._arrays[key]
 
-    def codes(self, name: str, params: QuantParams, transpose: bool = False) -> str:
-        """Name of the codes of a weight; `transpose` swaps the axes of a matrix after quantization."""
-        key = (name, params.axis, transpose, value_of(params))
+    def codes(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
+        """Name of the codes of a weight."""
+        key = (name, params.axis, layout, value_of(params))
         if key not in self._codes:
-            codes = quantized(self._graph.weights[name], params, transpose)
+            codes = quantized(self._graph.weights[name], params, layout)
             self._codes[key] = self._edit.add_weight(f"{name}/codes", codes)
         return self._codes[key]
 

@@ -1,8 +1,6 @@
-"""Integer operators for ranges that are measured at run time, and 8-bit lookup tables."""
+"""Integer operators for ranges that are measured at run time."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from ..calibrate import QuantParams
 from ..graph import Edit, Node
@@ -35,7 +33,7 @@ def dynamic_product(
     codes, scale, zero = shared[source]
     name = node.input(1)
     transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
-    weight = constants.codes(name, params, transpose)
+    weight = constants.codes(name, params, "turned" if transpose else "own")
     weight_scale, weight_zero = constants.scale(params, name)
     biased = node.op == "Gemm" and bool(node.input(2))
     product, as_float, both = (edit.fresh(f"{node.output}/{part}") for part in ("int32", "float", "scale"))
@@ -54,20 +52,3 @@ def dynamic_product(
     if biased:
         nodes.append(Node("Add", (result, node.input(2)), node.outputs, name=edit.fresh_node(f"{node.name}/bias")))
     return nodes
-
-
-def lookup(edit: Edit, constants: Constants, node: Node, params: QuantParams) -> list[Node]:
-    """A Gather from a float table [V, D] as: pick the codes and the scales of the rows, then multiply.
-
-    Dequantizing only the picked rows keeps the table in 8 bits in memory as well.
-    """
-    table, rows = node.input(0), node.input(1)
-    codes = constants.codes(table, params)
-    scales = edit.add_weight(f"{table}/scale", np.ascontiguousarray(params.scale.reshape(-1, 1)))
-    picked, picked_float, scale = (edit.fresh(f"{node.output}/{part}") for part in ("q", "float", "scale"))
-    return [
-        Node("Gather", (codes, rows), (picked,), {"axis": 0}, edit.fresh_node(f"{node.name}/codes")),
-        Node("Cast", (picked,), (picked_float,), {"to": 1}, edit.fresh_node(f"{node.name}/Cast")),
-        Node("Gather", (scales, rows), (scale,), {"axis": 0}, edit.fresh_node(f"{node.name}/scale")),
-        Node("Mul", (picked_float, scale), node.outputs, name=edit.fresh_node(f"{node.name}/rescale")),
-    ]

@@ -10,7 +10,8 @@ from ..ops import Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
 from ..targets.model import Format
 from .constants import Constants, Key, bias_params, value_of
-from .dynamic import dynamic_product, lookup
+from .dynamic import dynamic_product
+from .stored import STORES, Shelf
 from .weights import anchor_scale
 
 _ANCHOR = Format("int16", symmetric=True, narrow=True, bits=16)
@@ -41,6 +42,7 @@ class QdqWriter:
         self.graph, self.plan, self.activations, self.weights = graph, plan, activations, weights
         self.edit = Edit(graph)
         self.constants = Constants(self.edit, graph)
+        self._shelf = Shelf(self.edit, graph, self.constants, {})
         self._codes: dict[str, str] = {}  # activation -> its integer form
         self._read: dict[str, str] = {}  # float activation -> its dequantized form
         self._dequantized_constants: dict[tuple[str, int | None, Key], str] = {}
@@ -58,14 +60,24 @@ class QdqWriter:
             case Kind.DYNAMIC:
                 params = self.weights[node.name, 1]
                 self.edit.replace(node, *dynamic_product(self.edit, self.constants, node, params, self._shared))
-            case Kind.LOOKUP:
-                self.edit.replace(node, *lookup(self.edit, self.constants, node, self.weights[node.name, 0]))
+            case Kind.LOOKUP | Kind.WEIGHT_ONLY:
+                self.edit.replace(node, *self._stored(node))
             case Kind.INTEGER:
                 self.place_integer(node, chosen)
             case Kind.FLOAT if node.name in self.plan.anchors:
                 self.edit.replace(node, self._anchored(node))
             case _:
                 pass  # float nodes stay; an absorbed clamp goes together with its host
+
+    def _stored(self, node: Node) -> list[Node]:
+        """A float node with its weights in their stored forms."""
+        nodes = [node]
+        for index in range(len(node.inputs)):
+            chosen = self.plan.weights.get((node.name, index))
+            if chosen is not None and chosen.form is not None:
+                params = self.weights[node.name, index]
+                nodes = [*nodes[:-1], *STORES[chosen.form.store](self._shelf, nodes[-1], index, params)]
+        return nodes
 
     # --- integer nodes -------------------------------------------------------------------------------------------------
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 
 from ..calibrate import QuantParams, quantize
 from ..graph import Array, Lazy, Weight
 
+# As the weight; a matrix with its axes swapped; [C, blocks, block].
+Layout: TypeAlias = Literal["own", "turned", "blocks"]
 
-def quantized(weight: Weight, params: QuantParams, transpose: bool = False) -> Weight:
-    """The codes of a weight, computed each time they are read so that a large model never holds all of them.
 
-    Args:
-        transpose: swap the two axes of a matrix after quantization.
-    """
+def quantized(weight: Weight, params: QuantParams, layout: Layout = "own") -> Weight:
+    """The codes of a weight, computed each time they are read so that a large model never holds all of them."""
 
     def codes() -> Array:
         array = quantize(weight.numpy(), params)
-        return np.ascontiguousarray(array.T if transpose else array)
+        arranged = array.T if layout == "turned" else _blocks(array, params) if layout == "blocks" else array
+        return np.ascontiguousarray(arranged)
 
-    return Lazy(params.format.dtype, weight.shape[::-1] if transpose else weight.shape, codes)
+    shape = {"own": weight.shape, "turned": weight.shape[::-1], "blocks": (*params.scale.shape[:2], params.block)}
+    return Lazy(params.format.dtype, shape[layout], codes)
+
+
+def _blocks(codes: Array, params: QuantParams) -> Array:
+    """Codes as [C, blocks, block], the last block of a channel filled up with 0."""
+    rows = np.moveaxis(codes, params.axis or 0, 0).reshape(params.scale.shape[0], -1)
+    missing = params.scale.shape[1] * params.block - rows.shape[1]
+    return np.pad(rows, ((0, 0), (0, missing))).reshape(*params.scale.shape, params.block)
 
 
 def bias_codes(bias: Array, scale: Array) -> Array:

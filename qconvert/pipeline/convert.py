@@ -292,10 +292,12 @@ def _feeds(dataset: Dataset | None) -> list[Feed]:
 def floor_db(plan: Plan) -> float:
     """Output SQNR below which something must be broken: 8 bits give about 40 dB a layer, and noise adds up over layers.
 
-    Thirty dB are left for unfortunate ranges and for the chance of a few samples.
+    Thirty dB are left for unfortunate ranges and for the chance of a few samples. Each bit less costs 6 dB.
     """
-    layers = sum(1 for p in plan.nodes.values() if p.macs and p.kind.value in ("integer", "dynamic"))
-    return float(max(0.0, 10.0 - 10.0 * np.log10(max(layers, 1))))
+    layers = sum(1 for p in plan.nodes.values() if p.macs and p.kind is not Kind.FLOAT)
+    bits = min((w.format.bits for w in plan.weights.values() if w.format.bits < 7), default=8)
+    floor = 10.0 - 10.0 * np.log10(max(layers, 1))
+    return float(max(0.0, floor) if bits == 8 else floor - 6.0 * (8 - bits))
 
 
 def _judge(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..calibrate import QuantParams, Sketch, Sketcher, fake_quantize
+from ..calibrate import QuantParams, Sketch, Sketcher, block_rows, fake_quantize, params_for_range
 from ..evaluate import sqnr_db
 from ..graph import Array, Graph
 from ..optimize import Draft
@@ -107,9 +107,9 @@ def _in_ranges(values: Array, params: QuantParams) -> Array:
     """Some values [channels, n], where there are several scales in units of their channel's range."""
     if params.axis is None or params.scale.ndim == 0:
         return _thinned(values.reshape(1, -1))
-    rows = np.moveaxis(values, params.axis, 0).reshape(values.shape[params.axis], -1)
-    reach = np.maximum(np.asarray(params.high, dtype=np.float64), np.finfo(np.float32).tiny)
-    return np.asarray(_thinned(rows) / reach[:, np.newaxis])
+    rows = block_rows(values, params.axis, params.block)
+    reach = np.maximum(np.maximum(params.high, -params.low).astype(np.float64), np.finfo(np.float32).tiny)
+    return np.asarray(_thinned(rows) / reach.reshape(-1, 1))
 
 
 def _thinned(rows: Array) -> Array:
@@ -120,8 +120,7 @@ def _thinned(rows: Array) -> Array:
 def _weight_histogram(name: str, node: str, values: Array, params: QuantParams) -> Histogram:
     shown = params
     if params.axis is not None and params.scale.ndim:
-        unit = np.asarray(1.0 / params.format.qmax, dtype=np.float32)
-        shown = QuantParams(params.format, unit, np.zeros((), dtype=params.format.dtype))
+        shown = params_for_range(params.format, -1.0, 1.0)
     flat = np.sort(values.reshape(-1).astype(np.float64))
     scales = {
         "channels": int(params.scale.size),
@@ -171,9 +170,5 @@ def _sizes(graph: Graph, formats: Mapping[str, Format]) -> Iterator[TensorSize]:
     for name, weight in graph.weights.items():
         form = formats.get(name)
         before = int(weight.nbytes)
-        after = before if form is None else (int(weight.size) * _stored_bits(form) + 7) // 8
+        after = before if form is None else (int(weight.size) * form.width + 7) // 8
         yield TensorSize(name=name, format=str(form or graph.type_of(name).dtype), float_bytes=before, bytes=after)
-
-
-def _stored_bits(form: Format) -> int:
-    return int("".join(c for c in form.dtype if c.isdigit()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..canonicalize import Canonical, canonicalize
 from ..errors import Diagnostic, Severity, fail
 from ..graph import Edit, Graph, load
-from ..plan import Plan, Reason, plan
+from ..plan import Kind, Plan, Reason, plan
 from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import Change
 from ..runtime import Feed, concrete_shapes
@@ -78,7 +78,7 @@ def _faster(
     graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan
 ) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
-    if not recipe.integer_macs or not chosen.prediction.macs:
+    if not recipe.integer_macs or not chosen.prediction.macs or chosen.count(Kind.WEIGHT_ONLY):
         return ()
     if chosen.prediction.integer_share < recipe.integer_macs / 2:
         share = chosen.prediction.integer_share

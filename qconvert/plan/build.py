@@ -10,7 +10,8 @@ from ..graph import Graph, Node
 from ..ops import Role, Shapes, inputs_with, macs
 from ..recipe.types import Change, Recipe
 from ..targets.model import Target
-from .candidates import Candidate, candidates
+from .candidates import Candidate, candidates, weight_only
+from .compress import Wish, refuse_impossible
 from .cost import Estimate, estimate
 from .limits import Call
 from .model import Kind, NodePlan, Plan, Reason, TensorPlan, WeightPlan
@@ -24,7 +25,7 @@ NOTHING: Mapping[str, Reason] = {}
 _BEHIND = Reason(
     "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
 )
-_OF_NODES = {"keep", "mode", "granularity", "weight_bits"}
+_OF_NODES = {"keep", "mode", "granularity", "weight_bits", "block", "weight_symmetric"}
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -48,7 +49,8 @@ def plan(
         QConvertError: R009 where a rule asks for what the target cannot do.
     """
     tensor_rules = tensor_rules or {}
-    node_rules = _with_tensor_rules(graph, node_rules or {}, tensor_rules)
+    node_rules = _with_defaults(graph, recipe, _with_tensor_rules(graph, node_rules or {}, tensor_rules))
+    _refuse_impossible(target, recipe, node_rules)
     result = _settled(graph, target, recipe, shapes, node_rules, tensor_rules, kept)
     speedup = result.prediction.speedup
     if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
@@ -57,6 +59,25 @@ def plan(
             graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept
         )
     return result
+
+
+def _with_defaults(graph: Graph, recipe: Recipe, node_rules: Mapping[str, Change]) -> dict[str, Change]:
+    """Rules of every node, with the recipe's `weights` where no rule says otherwise."""
+    said = recipe.weights
+    default = Change(weight_bits=said.bits, block=said.block, weight_symmetric=said.symmetric)
+    return {
+        node.name: default.model_copy(update=node_rules.get(node.name, NO_RULE).model_dump(exclude_none=True))
+        for node in graph.nodes
+    }
+
+
+def _refuse_impossible(target: Target, recipe: Recipe, node_rules: Mapping[str, Change]) -> None:
+    wishes: dict[Wish, str] = {}
+    for name, rule in node_rules.items():
+        if weight_only(recipe, rule):
+            wishes.setdefault(Wish.of(rule), name)
+    for wish, name in wishes.items():
+        refuse_impossible(target, recipe.format, wish, "weights" if recipe.mode == "weight-only" else name)
 
 
 def _with_tensor_rules(
@@ -135,13 +156,14 @@ def _opset(
     anchors: frozenset[str],
 ) -> int:
     """Smallest opset that knows the formats: 21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel."""
+    stored = max((w.form.opset for w in weights.values() if w.form is not None), default=13)
     if (
         anchors
         or any(t.format.bits > 8 for t in tensors.values())
-        or any(w.format.dtype == "int4" for w in weights.values())
+        or any(w.format.dtype == "int4" for w in weights.values() if w.form is None)
     ):
-        return 21
-    return 19 if work.recipe.precision == "float16" else 13
+        return max(21, stored)
+    return max(19 if work.recipe.precision == "float16" else 13, stored)
 
 
 def _check_forced(found: Mapping[str, Candidate], rules: Mapping[str, Change]) -> None:
@@ -183,7 +205,7 @@ def _node_plans(work: Work, integer: frozenset[str], barred: frozenset[str]) -> 
             )
         elif node.name in integer:
             plans[node.name] = _integer(work, node)
-        elif candidate.kind in (Kind.DYNAMIC, Kind.LOOKUP):
+        elif candidate.kind in (Kind.DYNAMIC, Kind.LOOKUP, Kind.WEIGHT_ONLY):
             plans[node.name] = _float_side(work, node, candidate)
         else:
             behind = _BEHIND if node.name in barred else None
@@ -209,8 +231,8 @@ def _integer(work: Work, node: Node) -> NodePlan:
 
 def _float_side(work: Work, node: Node, candidate: Candidate) -> NodePlan:
     cost, work_macs = work.estimates[node.name], macs(node, work.graph, work.shapes)
-    if candidate.kind is Kind.LOOKUP:
-        return NodePlan(Kind.LOOKUP, float_ns=cost.float_ns, integer_ns=cost.float_ns)
+    if candidate.kind in (Kind.LOOKUP, Kind.WEIGHT_ONLY):
+        return NodePlan(candidate.kind, macs=work_macs, float_ns=cost.float_ns, integer_ns=cost.float_ns)
     dynamic_ns = cost.dynamic_ns if cost.dynamic_ns is not None else cost.float_ns
     if (
         work.target.cost is None

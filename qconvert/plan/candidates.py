@@ -9,7 +9,8 @@ from math import prod
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, Tie, clamp_bounds, inputs_with, spec
 from ..recipe.types import Change, Recipe
-from ..targets.model import Kernel, Target
+from ..targets.model import Kernel, Target, WeightForm
+from .compress import LOOKUP_BYTES, Wish, chosen_form, is_table, stored_inputs
 from .limits import Call, first_broken
 from .model import Kind, Reason
 from .patterns import attention_softmaxes, masks
@@ -22,9 +23,10 @@ class Candidate:
     """What a node may become.
 
     Attributes:
-        kind: INTEGER, DYNAMIC, LOOKUP or ABSORBED where possible, else FLOAT.
+        kind: INTEGER, DYNAMIC, LOOKUP, WEIGHT_ONLY or ABSORBED where possible, else FLOAT.
         forced: a rule asks for integers, profit or not.
         host: for ABSORBED, the node that takes the clamp in.
+        form, block: for LOOKUP and WEIGHT_ONLY, how the weight is stored.
     """
 
     kind: Kind
@@ -32,6 +34,8 @@ class Candidate:
     kernel: Kernel | None = None
     forced: bool = False
     host: str = ""
+    form: WeightForm | None = None
+    block: int = 0
 
 
 def candidates(
@@ -48,6 +52,9 @@ def candidates(
     found: dict[str, Candidate] = {}
     for node in graph.nodes:
         rule = rules.get(node.name, _UNCHANGED)
+        if weight_only(recipe, rule):
+            found[node.name] = _stored(Call(node, graph, shapes), target, recipe, rule, kept)
+            continue
         reason = kept.get(node.name) or _barred(node, graph, rule, masked)
         if reason is not None:
             found[node.name] = Candidate(Kind.FLOAT, reason)
@@ -58,6 +65,27 @@ def candidates(
             continue
         found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic)
     return found
+
+
+def weight_only(recipe: Recipe, rule: Change) -> bool:
+    """Whether a node keeps its float arithmetic and only its weights are stored in few bits."""
+    return (rule.mode or recipe.mode) == "weight-only"
+
+
+def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapping[str, Reason]) -> Candidate:
+    node, graph = call.node, call.graph
+    reason = kept.get(node.name)
+    if rule.keep == "float":
+        reason = Reason("P004", "a rule keeps it float")
+    elif not reason and not stored_inputs(node, graph):
+        reason = Reason("P012", f"{node.op} has no constant weight that is worth storing in fewer bits")
+    if reason is not None:
+        return Candidate(Kind.FLOAT, reason)
+    chosen = chosen_form(call, target, recipe.format, Wish.of(rule))
+    if isinstance(chosen, Reason):
+        return Candidate(Kind.FLOAT, chosen)
+    form, block = chosen
+    return Candidate(Kind.LOOKUP if is_table(node, graph) else Kind.WEIGHT_ONLY, form=form, block=block)
 
 
 def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:
@@ -94,8 +122,10 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candi
     wants_dynamic = dynamic if rule.mode is None else rule.mode == "dynamic"
     if wants_dynamic and node.op in target.dynamic and _can_be_dynamic(call):
         return Candidate(Kind.DYNAMIC, forced=forced)
-    if target.lookup and _is_lookup(call):
-        return Candidate(Kind.LOOKUP)
+    if _is_lookup(call):
+        chosen = chosen_form(call, target, "qdq", Wish())
+        if not isinstance(chosen, Reason):
+            return Candidate(Kind.LOOKUP, form=chosen[0])
     kernels = target.kernels_of(node.op)
     if not kernels:
         return Candidate(
@@ -135,19 +165,12 @@ def _can_be_dynamic(call: Call) -> bool:
     )
 
 
-LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
-
-
 def _is_lookup(call: Call) -> bool:
     """A float table that only this Gather reads, row by row."""
-    node, graph, table = call.node, call.graph, call.shape(0)
+    node, graph = call.node, call.graph
     return (
-        node.op == "Gather"
-        and node.attr("axis", 0) == 0
-        and node.input(0) in graph.weights
-        and graph.type_of(node.input(0)).dtype == "float32"
-        and len(table) == 2
-        and 4 * table[0] * table[1] >= LOOKUP_BYTES
+        is_table(node, graph)
+        and 4 * prod(call.shape(0)) >= LOOKUP_BYTES
         and graph.sole_consumer(node.input(0)) is not None
     )
 

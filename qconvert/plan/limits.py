@@ -132,6 +132,11 @@ def _no_second_output(call: Call, _: Any) -> str:
     return "" if len([o for o in call.node.outputs if o]) == 1 else "its second output has no integer kernel"
 
 
+def _bias_vector(call: Call, _: Any) -> str:
+    shape = call.shape(2) if call.node.input(2) else (call.out or (0,))[-1:]
+    return "" if shape == (call.out or (0,))[-1:] else "its bias is no vector with one element a channel"
+
+
 def _zero_pad(call: Call, _: Any) -> str:
     mode = call.node.attr("mode", "constant")
     value = call.graph.constant(call.node.input(2)) if call.node.input(2) else None
@@ -262,6 +267,7 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "two-inputs": _two_inputs,
     "max-inputs": _max_inputs,
     "one-output": _no_second_output,
+    "bias-vector": _bias_vector,
     "zero-pad": _zero_pad,
     "tensor-core-matmul": _tensor_core_matmul,
     "tensor-core-conv": _tensor_core_conv,

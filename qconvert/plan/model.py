@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import prod
 
 from ..ops import Shapes
-from ..targets.model import Format
+from ..targets.model import Format, WeightForm
 
 
 class Kind(StrEnum):
@@ -16,6 +17,7 @@ class Kind(StrEnum):
     INTEGER = "integer"  # static: Q/DQ (or QLinear*) with ranges from calibration
     DYNAMIC = "dynamic"  # integer weights, activation range measured at run time
     LOOKUP = "lookup"  # table stored in 8 bits, rows are dequantized after they are picked
+    WEIGHT_ONLY = "weight-only"  # float arithmetic, the weight is stored in few bits and rebuilt
     ABSORBED = "absorbed"  # a clamp that vanishes into the range of an integer output
     FLOAT = "float"
 
@@ -84,10 +86,19 @@ class WeightPlan:
 
     Attributes:
         axis: one scale an index of this axis; None for one scale.
+        block: weights of one channel, in the order of the remaining axes, that share a scale; 0 for all of them.
+        form: how it is stored, for layers that compute in float.
     """
 
     format: Format
     axis: int | None = None
+    block: int = 0
+    form: WeightForm | None = None
+
+    def scales(self, shape: tuple[int, ...]) -> int:
+        """Number of scales of a weight of this shape."""
+        channels = shape[self.axis] if self.axis is not None else 1
+        return channels * max(1, -(-prod(shape) // max(channels, 1) // self.block) if self.block else 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from ..graph import Graph, Node
 from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis
 from ..recipe.types import Change
 from ..targets.model import Format
+from .candidates import weight_only
+from .compress import Wish, stored_inputs, stored_plan
 from .model import Kind, NodePlan, TensorPlan, WeightPlan
 from .patterns import useful_interval
 from .saturation import can_saturate
@@ -186,7 +188,7 @@ def _written_interval(work: Work, name: str) -> tuple[float, float] | None:
 def weight_plans(
     work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]
 ) -> dict[tuple[str, int], WeightPlan]:
-    """Plans of the constants that integer, dynamic and lookup nodes read."""
+    """Plans of the constants that nodes read in few bits."""
     found: dict[tuple[str, int], WeightPlan] = {}
     for node in work.graph.nodes:
         chosen = nodes[node.name]
@@ -198,8 +200,12 @@ def weight_plans(
             for i in inputs_with(node, Role.DATA):
                 if node.input(i) in work.graph.weights:
                     found[node.name, i] = WeightPlan(_operand_format(work, node, nodes, tensors))
-        if chosen.kind is Kind.LOOKUP:
-            found[node.name, 0] = WeightPlan(work.target.weight, 0)
+        candidate = work.found[node.name]
+        if chosen.kind in (Kind.LOOKUP, Kind.WEIGHT_ONLY) and candidate.form is not None:
+            rule = work.node_rules.get(node.name, NO_RULE)
+            wish = Wish.of(rule) if weight_only(work.recipe, rule) else Wish()
+            for i in stored_inputs(node, work.graph):
+                found[node.name, i] = stored_plan(node, i, work.graph, candidate.form, candidate.block, wish)
     return found
 
 
@@ -218,10 +224,15 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     format_ = work.target.weight
     if work.recipe.reduce_range and can_saturate(node, work.graph.weights[node.input(index)].numpy(), axis):
         format_ = replace(format_, bits=7)
-    if rule.weight_bits == 4:
-        if work.target.small_weight is None:
+    if rule.weight_bits not in (None, 8):
+        if rule.weight_bits != 4 or work.target.small_weight is None:
             raise fail(
-                "R009", f"{work.target.title} has no 4-bit weights", node.name, "remove `weight_bits: 4` for this node"
+                "R009",
+                f"{work.target.title} has no integer kernels for {rule.weight_bits}-bit weights",
+                node.name,
+                "set `mode: weight-only` for this node, or leave its weights at 8 bits"
+                if work.target.weight_forms
+                else "leave the weights of this node at 8 bits",
             )
         if per_channel and node.op in work.target.per_tensor:
             raise fail(

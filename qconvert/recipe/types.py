@@ -14,6 +14,8 @@ from .vocabulary import Names, Wanted
 PERCENT = r"^[0-9]{1,9}(\.[0-9]{1,17})? ?%$"
 
 SOMETHING: JsonDict = {"minProperties": 1}
+Bits = Annotated[int, Field(ge=1, le=8)]
+Block = Annotated[int, Field(ge=0)]
 
 
 def _percent(value: Any) -> Any:
@@ -57,6 +59,17 @@ class Calibration(Settings):
     weights: Literal["mse", "min-max"] = Field(default="mse", description="range method for weights, per channel")
 
 
+class Weights(Settings):
+    """How weights are stored where no rule says otherwise; what is left open is the choice of the target's form."""
+
+    bits: Bits | None = Field(default=None, description="bits of a weight; 8 where nothing else is asked for")
+    block: Block | None = Field(
+        default=None,
+        description="weight-only: inputs of a neuron that share a scale, such as 32; 0 for one scale a channel",
+    )
+    symmetric: bool | None = Field(default=None, description="weight-only: no zero points")
+
+
 class Match(Settings):
     """Which nodes or tensors a rule speaks of; all given conditions must hold."""
 
@@ -81,11 +94,14 @@ class Change(Settings):
     keep: Literal["float", "integer"] | None = Field(
         default=None, description="float: leave it float; integer: quantize it wherever a kernel exists, profit or not"
     )
-    mode: Literal["static", "dynamic"] | None = Field(
-        default=None, description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm)"
+    mode: Literal["static", "dynamic", "weight-only"] | None = Field(
+        default=None,
+        description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm); weight-only: float arithmetic, weights stored in few bits",
     )
     bits: Literal[8, 16] | None = Field(default=None, description="bits of the activations")
-    weight_bits: Literal[4, 8] | None = Field(default=None, description="bits of the weights")
+    weight_bits: Bits | None = Field(default=None, description="bits of the weights, instead of `weights.bits`")
+    block: Block | None = Field(default=None, description="instead of `weights.block`")
+    weight_symmetric: bool | None = Field(default=None, description="instead of `weights.symmetric`")
     symmetric: bool | None = Field(default=None, description="symmetric activations, zero point in the middle")
     granularity: Literal["per-channel", "per-tensor"] | None = Field(
         default=None, description="granularity of the weights' scales"
@@ -212,10 +228,11 @@ class Recipe(Settings):
     format: Literal["qdq", "qoperator"] | None = Field(
         default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )
-    mode: Literal["auto", "static", "dynamic"] = Field(
+    mode: Literal["auto", "static", "dynamic", "weight-only"] = Field(
         default="auto",
-        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time",
+        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits",
     )
+    weights: Weights = Field(default=Weights(), description="how weights are stored")
     precision: Literal["float32", "float16"] = Field(
         default="float32", description="type of what stays float; float16 only where the target is strongly typed"
     )

@@ -32,6 +32,11 @@ class Format:
         """Largest code."""
         return (1 << self.bits) - 1 if self.dtype.startswith("u") else (1 << (self.bits - 1)) - 1
 
+    @property
+    def width(self) -> int:
+        """Bits of a stored code."""
+        return int(self.dtype.lstrip("uint"))
+
     def __str__(self) -> str:
         return f"{self.dtype}{'' if self.symmetric else ' asymmetric'}"
 
@@ -58,6 +63,37 @@ class Kernel:
 
     op: str
     output: Literal["integer", "free", "raw"] = "integer"
+    limits: tuple[Limit, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightForm:
+    """A way in which the target's runtime takes the weights of layers that compute in float.
+
+    Attributes:
+        store: how codes are written and rebuilt, a key of `emit.stored.STORES`.
+        ops: operators whose weights may be stored so.
+        format: the recipe's `format` that it belongs to: standard operators are "qdq".
+        bits: widths of the codes.
+        blocks: numbers of inputs that may share a scale, 0 for one scale a channel.
+        default_block: (bits, block) that is taken where the recipe leaves the block open; one scale a channel for other widths.
+        asymmetric: zero points other than the middle are possible.
+        divides: a block must divide the weights of a channel.
+        opset: smallest that can express it.
+        limits: conditions of the call.
+        source: where the fact was read or measured.
+    """
+
+    store: str
+    ops: tuple[str, ...]
+    format: str
+    bits: tuple[int, ...]
+    blocks: tuple[int, ...]
+    default_block: tuple[tuple[int, int], ...] = ()
+    asymmetric: bool = True
+    divides: bool = False
+    opset: int = 13
     limits: tuple[Limit, ...] = ()
     source: str = ""
 
@@ -161,13 +197,13 @@ class Target:
     packages: tuple[str, ...] = ()  # optional packages that run or check the file; their versions go into the report
     narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
     options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: io, keep_layout, limits
-    small_weight: Format | None = None  # 4-bit weights by rule
+    small_weight: Format | None = None  # 4-bit weights by rule, in integer arithmetic
+    weight_forms: tuple[WeightForm, ...] = ()  # of layers that compute in float, the preferred one first
     simulation: str = ""  # format in which onnxruntime runs the same numbers, where it cannot load the written one
     per_channel: bool = True
     absorbs: tuple[str, ...] = ()  # clamps that vanish into the range of the quantized output
     dynamic: tuple[str, ...] = ()  # operators with a kernel that measures its ranges at run time
     attention_mode: Literal["static", "dynamic"] = "static"  # what `mode: auto` means for models with attention
-    lookup: bool = False  # large constant tables read by Gather are stored in 8 bits, row by row
     residual_skip: bool = False  # a residual Add takes integers on its skip input only
     sum_before_norm: bool = (
         False  # residual additions in front of LayerNormalization are written as Sum (see `emit.norms`)

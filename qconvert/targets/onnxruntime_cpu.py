@@ -6,7 +6,7 @@ Sources: onnxruntime 1.31.1, `core/optimizer/qdq_transformer/selectors_actions` 
 
 from __future__ import annotations
 
-from .model import Format, Kernel, Limit, Session, Target
+from .model import Format, Kernel, Limit, Session, Target, WeightForm
 
 _FUSED = "qdq_selectors.cc, optimized graphs of onnxruntime 1.31.1"
 _DROPPED = "qdq_selectors.cc DropQDQ: the operator runs on the integers themselves"
@@ -36,6 +36,20 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("Resize", source=_DROPPED, limits=(Limit("mode", "nearest"),)),
 )  # fmt: skip
 
+# Weights of layers that compute in float. A DequantizeLinear of a constant in front of MatMul or Gemm becomes MatMulNBits when the
+# file is loaded; in front of any other operator it runs again at every inference, while Cast and Mul of constants are folded.
+_BLOCKS = (16, 32, 64, 128, 256)
+_PRODUCT = (
+    Limit("weight-rank", 2),
+    *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")),
+    Limit("bias-vector"),
+)
+WEIGHT_FORMS: tuple[WeightForm, ...] = (
+    WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (8,), (0,), limits=_PRODUCT, source="dq_matmulnbits fusion, optimized graphs of onnxruntime 1.31.1"),
+    WeightForm("fold", ("Conv", "ConvTranspose", "MatMul", "Gemm"), "qdq", (8,), (0, *_BLOCKS), source="constant_folding.cc, optimized graphs of onnxruntime 1.31.1"),
+    WeightForm("rows", ("Gather",), "qdq", (8,), (0, *_BLOCKS), source="standard operators"),
+)  # fmt: skip
+
 SESSIONS = (Session("default options", deployed=True), Session("optimizations off", optimize=False))
 
 ONNXRUNTIME_CPU = Target(
@@ -51,7 +65,7 @@ ONNXRUNTIME_CPU = Target(
     absorbs=("Relu", "Clip"),
     dynamic=("MatMul", "Gemm"),
     attention_mode="dynamic",
-    lookup=True,
+    weight_forms=WEIGHT_FORMS,
     float_anchor=True,
     source="qdq_selectors.cc and MLAS of onnxruntime 1.31.1",
 )

@@ -14,15 +14,18 @@ from ..graph import Node
 from ..ops import Role, clamp_bounds, inputs_with, spec
 from ..targets.onnxruntime_cpu import KERNELS
 from .fusion import label
-from .quantized import COMMUTING, QUANTIZE, Quantize, QuantizedView
+from .quantized import COMMUTING, QUANTIZE, Dequantize, Quantize, QuantizedView
 
 # Operators that compute in 8 bits; QGemm, DynamicQuantizeMatMul and the like may still write float.
 INTEGER = frozenset({
     "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearWhere", "QLinearSigmoid",
     "QLinearLeakyRelu", "QLinearSoftmax", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearReduceMean",
     "QGemm", "QAttention", "NhwcMaxPool", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-    "DynamicQuantizeLSTM",
+    "DynamicQuantizeLSTM", "MatMulNBits",
 })  # fmt: skip
+
+# Types of codes for which a DequantizeLinear in front of a product becomes MatMulNBits.
+_FEW_BITS = frozenset({"int2", "uint2", "int4", "uint4", "int8", "uint8"})
 
 # Operators that the runtime fuses although a plan does not ask for it.
 _FUSED = {k.op for k in KERNELS} | {"Softmax", "Where", "Expand", "Tile", "GatherElements", "ReduceMax", "ReduceMin", "ArgMax", "DepthToSpace"}  # fmt: skip
@@ -46,6 +49,23 @@ def why_float(view: QuantizedView, node: Node) -> str:
     causes = (_operand_float(view, node.input(i), "weight" if i in weights else "input") for i in sorted(operands))
     found = next((cause for cause in causes if cause), "")
     return found or ("" if node.op in _FLOAT_RESULT else _result_float(view, node))
+
+
+def becomes_nbits(view: QuantizedView, node: Node, dq: Dequantize) -> bool:
+    """Whether a product and the DequantizeLinear of its constant weight become MatMulNBits, which reads the codes itself.
+
+    DQMatMulToMatMulNBits in qdq_selectors.cc, confirmed on optimized graphs: the weight is [inputs, outputs] with scales a
+    channel or blocks along the inputs, nobody else reads it, and a Gemm does nothing but add a row.
+    """
+    shape, bias = view.shape(dq.node.output) or (), view.shape(node.input(2)) if node.input(2) else None
+    plain = all(
+        node.attr(key, wanted) == wanted
+        for key, wanted in (("transA", 0), ("transB", 0), ("alpha", 1.0), ("beta", 1.0))
+    )
+    row = bias is None or (len(bias) == 1 and len(shape) == 2 and bias[0] == shape[1])
+    along = dq.params.axis in (0, -2) if dq.params.blocked else dq.params.axis in (None, 1, -1)
+    fits = node.op in ("MatMul", "Gemm") and not node.domain and node.input(1) == dq.node.output and len(shape) == 2
+    return fits and plain and row and along and dq.params.dtype in _FEW_BITS and len(dq.consumers) == 1
 
 
 def _operand_float(view: QuantizedView, name: str, role: str) -> str:

@@ -20,7 +20,7 @@ from ..graph import Array, Graph, Node, from_proto, load
 from ..runtime import Options, Session, assumed_inputs, synthetic_feed
 from ..targets.model import Target
 from .fusion import label
-from .onnxruntime_fusion import CLAMPS, QUANTIZED_AT_LOAD, clamp_vanishes, float_regions, why_float
+from .onnxruntime_fusion import CLAMPS, QUANTIZED_AT_LOAD, becomes_nbits, clamp_vanishes, float_regions, why_float
 from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Feed, Quantize, QuantizedView, Source
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "QGemm"})
@@ -308,8 +308,8 @@ def _dequantized_each_run(model: _Model) -> Iterator[Diagnostic]:
         if d.source is Source.WEIGHT and len(model.view.shape(d.node.output) or ()) > 1
     ):
         for node in dq.consumers:
-            blocks = node.op == "MatMul" and dq.params.blocked  # becomes MatMulNBits
-            cause = "" if blocks or node.op in QUANTIZE | COMMUTING - {"Gather"} else model.cause(node)
+            fused = becomes_nbits(model.view, node, dq)
+            cause = "" if fused or node.op in QUANTIZE | COMMUTING - {"Gather"} else model.cause(node)
             if cause and dq.params.dtype in ("int16", "uint16"):
                 text = f"its weight `{dq.weight}` is dequantized on every run, which keeps the layer in float"
                 yield _warn("C211", node, text, "accept the cost, or quantize the layer to 8 bits", Severity.NOTE)

@@ -76,6 +76,8 @@ def _finding(node: RunsAs) -> Diagnostic | None:
         return Diagnostic(
             "V101", "it is not found in the optimized graph, so it counts as float", node.node, None, Severity.NOTE
         )
+    if node.asked == Kind.WEIGHT_ONLY:
+        return Diagnostic("C211", node.cause, node.node, None, Severity.WARNING) if node.cause else None
     if node.asked != Kind.FLOAT and not node.integer:
         return Diagnostic("V101", f"{node.op} runs in float: {node.cause}", node.node, None, Severity.WARNING)
     if node.asked == Kind.FLOAT and node.cause.startswith(_AT_LOAD):
@@ -328,6 +330,9 @@ def _runs_as(trace: _Trace, emitted: _Emitted, node: Node, islands: frozenset[st
 def _cause(trace: _Trace, emitted: _Emitted, node: Node, kernel: Node, integer: bool) -> str:
     """Why the runtime did not do what was asked; "" if it did."""
     chosen = trace.plan.nodes[node.name]
+    if chosen.kind is Kind.WEIGHT_ONLY:
+        rebuilt = any(n.op == "DequantizeLinear" for i in kernel.inputs if (n := trace.real.graph.producer.get(i)))
+        return "its weight is dequantized on every run" if rebuilt and not integer else ""
     if (chosen.kind is not Kind.FLOAT) == integer:
         return ""
     if not integer:

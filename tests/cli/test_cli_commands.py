@@ -91,6 +91,9 @@ def test_wrong_usage(cli: Cli, arguments: list[str], says: str) -> None:
         (["-t", "tensorrt", "--format", "qoperator"], "R009", "qdq"),
         (["-t", "tensorrt", "--mode", "dynamic"], "R009", "static"),
         (["-t", "x86-vnni", "--set", "precision=float16"], "R009", "float32"),
+        (["-t", "tflite-micro", "--mode", "weight-only"], "R009", "weight-only"),
+        (["-t", "x86-vnni", "--mode", "weight-only", "--bits", "3"], "R009", "bits: "),
+        (["-t", "x86-vnni", "--mode", "weight-only", "--block", "48"], "R009", "block: "),
         (["-r", "nope.yaml"], "R001", "nope.yaml"),
     ],
 )
@@ -199,6 +202,17 @@ def test_plan_agrees_with_convert(cli: Cli, place: Place) -> None:
         "convert", place.model, "-d", place.data, "-o", place.output, "--no-evaluate", *options
     ).json["plan"]
     assert converted["nodes"] == planned["nodes"]
+
+
+def test_weight_only_needs_no_data(cli: Cli, place: Place) -> None:
+    ran = cli(
+        "convert", place.model, "-t", "x86-vnni", "--mode", "weight-only", "--block", "32", "-o", place.output, "--json"
+    )
+    assert ran.code == 0
+    record: dict[str, Any] = ran.json
+    kinds = {node["kind"] for node in record["plan"]["nodes"] if node["op"] == "Conv"}
+    assert kinds == {"weight-only"}
+    assert record["measurements"]["size"]["ratio"] > 2
 
 
 def test_plan_why(cli: Cli) -> None:

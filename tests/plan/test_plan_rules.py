@@ -133,6 +133,7 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "two-inputs": (0, call("Concat", {"a": (1, 4), "b": (1, 4), "y": (1, 8)}), call("Concat", {"a": (1, 4), "y": (1, 4)})),
     "max-inputs": (2, call("Concat", {"a": (1, 4), "b": (1, 4), "y": (1, 8)}), call("Concat", {"a": (1, 4), "b": (1, 4), "c": (1, 4), "y": (1, 12)})),
     "one-output": (0, call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 3, 3)}), call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 3, 3), "i": (1, 4, 3, 3)}, outputs=2)),
+    "bias-vector": (0, call("Gemm", {"x": (2, 4), "w": (4, 3), "b": (3,), "y": (2, 3)}, ("w", "b")), call("Gemm", {"x": (2, 4), "w": (4, 3), "b": (1, 3), "y": (2, 3)}, ("w", "b"))),
     "zero-pad": (0, call("Pad", {"x": (4,), "pads": (2,), "y": (6,)}, ("pads",)), call("Pad", {"x": (4,), "pads": (2,), "value": (1,), "y": (6,)}, ("pads", "value"))),
     "tensor-core-matmul": (16, call("MatMul", {"x": (8, 32), "w": (32, 32), "y": (8, 32)}, ("w",)), call("MatMul", {"x": (8, 32), "w": (32, 8), "y": (8, 8)}, ("w",))),
     "tensor-core-conv": (16, call("Conv", {"x": (1, 32, 6, 6), "w": (32, 32, 3, 3), "y": (1, 32, 4, 4)}, ("w",)), call("Conv", {"x": (1, 4, 6, 6), "w": (5, 4, 3, 3), "y": (1, 5, 4, 4)}, ("w",))),

@@ -1,0 +1,163 @@
+"""Stored forms of weights of float layers: how codes are written, and what rebuilds the real values from them.
+
+Everything that keeps a weight in few bits beside float arithmetic goes through here. A store writes one input of a node: it
+gives the nodes that stand for it, either with a rebuilt weight as input or as an operator that reads codes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+
+from ..calibrate import QuantParams
+from ..graph import Array, Edit, Graph, Node
+from .constants import Constants, Key, value_of
+
+FLOAT = 1  # ONNX TensorProto.FLOAT
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """Where stored weights go: the edit under way, its constants, and the weights rebuilt so far."""
+
+    edit: Edit
+    graph: Graph
+    constants: Constants
+    rebuilt: dict[tuple[str, str, int | None, Key], str]
+
+    def once(self, key: str, name: str, params: QuantParams, make: Callable[[], str]) -> str:
+        """The rebuilt form of a weight, made once for equal parameters, so that layers that share a weight still do."""
+        found = (key, name, params.axis, value_of(params))
+        if found not in self.rebuilt:
+            self.rebuilt[found] = make()
+        return self.rebuilt[found]
+
+    def chain(self, name: str, steps: Sequence[Step], start: str) -> str:
+        """Nodes one behind the other, each reading the result before it and some constants."""
+        value = start
+        for op, others, attributes in steps:
+            result = self.edit.fresh(f"{name}/{op.lower()}")
+            self.edit.add(Node(op, (value, *others), (result,), attributes, self.edit.fresh_node(f"{name}/{op}")))
+            value = result
+        return value
+
+
+Store = Callable[[Shelf, Node, int, QuantParams], list[Node]]
+Step: TypeAlias = tuple[str, tuple[str, ...], dict[str, object]]  # operator, its inputs after the first, attributes
+
+
+def dequantized(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """Codes behind DequantizeLinear, per channel or per block (opset 21).
+
+    Each reader gets a DequantizeLinear of its own, and a transposed Gemm weight is turned round, as onnxruntime fuses only an
+    unshared weight [inputs, outputs] to its kernel for few bits.
+    """
+    name = node.inputs[index]
+    turned = node.op == "Gemm" and bool(node.attr("transB", 0))
+    axis = _channel_axis(params, turned)
+    blocks: dict[str, object] = {"axis": 1 - axis, "block_size": params.block}
+
+    step: Step = ("DequantizeLinear", _scales(shelf, name, params, axis), blocks if params.block else {"axis": axis})
+    inputs = [*node.inputs]
+    inputs[index] = shelf.chain(name, [step], shelf.constants.codes(name, params, "turned" if turned else "own"))
+    plain = {key: value for key, value in node.attributes.items() if not (turned and key == "transB")}
+    return [node.with_(inputs=tuple(inputs), attributes=plain)]
+
+
+def _channel_axis(params: QuantParams, turned: bool) -> int:
+    axis = params.axis or 0
+    return 1 - axis if turned else axis
+
+
+def _scales(shelf: Shelf, name: str, params: QuantParams, axis: int) -> tuple[str, str]:
+    """Scale and zero point with the blocks along the inputs, wherever these are."""
+    scale, zero = params.scale, params.zero_point
+    if params.block and axis == 1:
+        scale, zero = scale.T, zero.T
+    return shelf.constants.shared(scale, f"{name}/scale"), shelf.constants.shared(zero, f"{name}/zero_point")
+
+
+def folded(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """Codes behind Cast, Sub and Mul, which onnxruntime computes when it loads the file: float speed, small file."""
+    inputs = [*node.inputs]
+    inputs[index] = shelf.once("folded", inputs[index], params, lambda: _folded(shelf, inputs[index], params))
+    return [node.with_(inputs=tuple(inputs))]
+
+
+def _folded(shelf: Shelf, name: str, params: QuantParams) -> str:
+    shape = shelf.graph.weight_shape(name)
+    start = shelf.constants.codes(name, params, "blocks" if params.block else "own")
+    steps = [
+        *_scaled(shelf, name, params, len(shape)),
+        *(_unblocked(shelf, name, params, shape) if params.block else ()),
+    ]
+    return shelf.chain(name, steps, start)
+
+
+def _scaled(shelf: Shelf, name: str, params: QuantParams, rank: int) -> list[Step]:
+    """From codes to real values; with blocks, the codes are [C, blocks, block]."""
+    scale, zero = (_broadcast(a, params, rank) for a in (params.scale, params.zero_point.astype(np.float32)))
+    minus: list[Step] = [("Sub", (shelf.constants.shared(zero, f"{name}/zero_point"),), {})] if zero.any() else []
+    return [("Cast", (), {"to": FLOAT}), *minus, ("Mul", (shelf.constants.shared(scale, f"{name}/scale"),), {})]
+
+
+def _unblocked(shelf: Shelf, name: str, params: QuantParams, shape: tuple[int, ...]) -> list[Step]:
+    """From [C, blocks, block] back to the weight's own shape."""
+    axis = params.axis or 0
+    front = [axis, *(i for i in range(len(shape)) if i != axis)]
+    rest, filled = prod(shape) // shape[axis], params.scale.shape[1] * params.block
+    steps: list[Step] = []
+    if filled != rest:
+        bounds = tuple(shelf.constants.numbers((value,)) for value in (0, rest, 1))
+        steps += [("Reshape", (shelf.constants.numbers((shape[axis], filled)),), {}), ("Slice", bounds, {})]
+    steps += [("Reshape", (shelf.constants.numbers(tuple(shape[i] for i in front)),), {})]
+    return steps + ([("Transpose", (), {"perm": tuple(int(i) for i in np.argsort(front))})] if axis else [])
+
+
+def _broadcast(values: Array, params: QuantParams, rank: int) -> Array:
+    if params.block:
+        return values[:, :, None]
+    return values.reshape([-1 if i == params.axis else 1 for i in range(rank)])
+
+
+def picked(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """A Gather from a float table [V, D] as: pick the codes and the scales of the rows, then multiply.
+
+    Rebuilding only the picked rows keeps the table in few bits in memory as well.
+    """
+    table, rows = node.inputs[0], node.inputs[1]
+    parts = {"codes": shelf.constants.codes(table, params, "blocks" if params.block else "own")}
+    zero = _broadcast(params.zero_point.astype(np.float32), params, 2)
+    if zero.any():
+        parts["zero_point"] = shelf.constants.shared(zero, f"{table}/zero_point")
+    parts["scale"] = shelf.constants.shared(_broadcast(params.scale, params, 2), f"{table}/scale")
+    found = {part: shelf.edit.fresh(f"{node.output}/{part}") for part in parts}
+    for part, source in parts.items():
+        name = shelf.edit.fresh_node(f"{node.name}/{part}")
+        shelf.edit.add(Node("Gather", (source, rows), (found[part],), {"axis": 0}, name))
+    steps: list[Step] = [("Cast", (), {"to": FLOAT})]
+    steps += [("Sub", (found["zero_point"],), {})] if "zero_point" in found else []
+    steps += [("Mul", (found["scale"],), {}), *(_unblocked_rows(shelf, node, params) if params.block else ())]
+    last, others, attributes = steps.pop()
+    value = shelf.chain(node.output, steps, found["codes"])
+    return [Node(last, (value, *others), node.outputs, attributes, shelf.edit.fresh_node(f"{node.name}/rebuilt"))]
+
+
+def _unblocked_rows(shelf: Shelf, node: Node, params: QuantParams) -> list[Step]:
+    """From rows [..., blocks, block] to rows [..., D]."""
+    rank, width = shelf.graph.type_of(node.inputs[1]).rank, shelf.graph.weight_shape(node.inputs[0])[1]
+    steps: list[Step] = [("Reshape", (shelf.constants.numbers((*([0] * (rank or 0)), -1)),), {})]
+    if params.scale.shape[1] * params.block != width:
+        steps += [("Slice", tuple(shelf.constants.numbers((value,)) for value in (0, width, -1)), {})]
+    return steps
+
+
+STORES: dict[str, Store] = {
+    "dequantize": dequantized,
+    "fold": folded,
+    "rows": picked,
+}

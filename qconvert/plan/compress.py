@@ -1,0 +1,137 @@
+"""Weight-only: which constants of float layers are stored in few bits, and in which of the target's forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from ..errors import QConvertError, fail
+from ..graph import Graph, Node
+from ..ops import Role, inputs_with, weight_axis
+from ..recipe.types import Change
+from ..targets.model import Format, Target, WeightForm
+from .limits import Call, first_broken
+from .model import Reason, WeightPlan
+
+SMALLEST = 1024  # bytes of float32; the nodes that rebuild a smaller weight take more than it gives
+LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the recipe asks for; None leaves it to the form."""
+
+    bits: int = 8
+    block: int | None = None
+    symmetric: bool | None = None
+
+    @classmethod
+    def of(cls, rule: Change) -> Wish:
+        """The wish of a node's merged rules."""
+        return cls(rule.weight_bits or 8, rule.block, rule.weight_symmetric)
+
+
+def stored_inputs(node: Node, graph: Graph) -> tuple[int, ...]:
+    """Indices of the constants of a layer that are worth storing in few bits."""
+    wanted = (0,) if is_table(node, graph) else inputs_with(node, Role.WEIGHT)
+    return tuple(i for i in wanted if _worth(graph, node.input(i)))
+
+
+def _worth(graph: Graph, name: str) -> bool:
+    if name not in graph.weights or name in graph.inputs or graph.type_of(name).dtype != "float32":
+        return False
+    shape = graph.weight_shape(name)
+    return len(shape) >= 2 and 4 * prod(shape) >= SMALLEST
+
+
+def is_table(node: Node, graph: Graph) -> bool:
+    """Whether a node picks rows of a constant float table."""
+    return (
+        node.op == "Gather"
+        and node.domain == ""
+        and node.attr("axis", 0) == 0
+        and node.input(0) in graph.weights
+        and graph.type_of(node.input(0)).dtype == "float32"
+        and len(graph.weight_shape(node.input(0))) == 2
+    )
+
+
+def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> tuple[WeightForm, int] | Reason:
+    """The first of the target's forms that takes the layer, and its block; or why its weight stays as it is.
+
+    Args:
+        format_: the recipe's `format`, None for any.
+    """
+    forms = [f for f in target.weight_forms if call.node.op in f.ops and format_ in (None, f.format)]
+    if not forms:
+        return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} in few bits")
+    broken: Reason | None = None
+    for form in forms:
+        block = wish.block if wish.block is not None else dict(form.default_block).get(wish.bits, 0)
+        if wish.bits in form.bits and block in form.blocks and (form.asymmetric or wish.symmetric is not False):
+            reason = _undivided(call, block) if form.divides else None
+            reason = reason or first_broken(form.limits, call)
+            if reason is None:
+                return form, block
+            broken = broken or reason
+    return broken or Reason("P012", f"no form for the weight of {call.node.op} takes {_words(wish)}")
+
+
+def _undivided(call: Call, block: int) -> Reason | None:
+    index = next(iter(stored_inputs(call.node, call.graph)))
+    shape = call.shape(index)
+    axis = _axis(call.node, call.graph, len(shape))
+    length = prod(shape) // shape[axis]
+    if not block or length % block == 0:
+        return None
+    return Reason("P012", f"blocks of {block} do not divide the {length} weights of a channel")
+
+
+def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: str) -> None:
+    """Refuse what no form of the target can store, whatever the layer.
+
+    Raises:
+        QConvertError: R009 with the nearest choice that it can.
+    """
+    forms = [f for f in target.weight_forms if format_ in (None, f.format)]
+    if not forms:
+        other = f" in format `{format_}`" if target.weight_forms else ""
+        hint = "leave `format` open" if target.weight_forms else "choose another mode"
+        raise fail("R009", f"{target.title} has no weight-only form{other}", where, hint)
+    of_bits = [f for f in forms if wish.bits in f.bits]
+    if not of_bits:
+        raise _none(target, "bits", wish.bits, (b for f in forms for b in f.bits), where)
+    of_block = [f for f in of_bits if wish.block is None or wish.block in f.blocks]
+    if not of_block:
+        raise _none(target, "block", wish.block or 0, (b for f in of_bits for b in f.blocks), where)
+    if wish.symmetric is False and not any(f.asymmetric for f in of_block):
+        raise fail("R009", f"{target.title} has no zero points for {_words(wish)}", where, "set `symmetric: true`")
+
+
+def _none(target: Target, key: str, value: int, known: Iterable[int], where: str) -> QConvertError:
+    choices = sorted(set(known))
+    near = min(choices, key=lambda choice: (abs(choice - value), -choice))
+    listed = ", ".join(map(str, choices))
+    return fail(
+        "R009", f"{target.title} stores no weights with {key} {value}, only {listed}", where, f"set `{key}: {near}`"
+    )
+
+
+def _words(wish: Wish) -> str:
+    block = "" if wish.block is None else f" with a scale for {wish.block}" if wish.block else " with a scale a channel"
+    return f"{wish.bits} bits{block}{' and zero points' if wish.symmetric is False else ''}"
+
+
+def stored_plan(node: Node, index: int, graph: Graph, form: WeightForm, block: int, wish: Wish) -> WeightPlan:
+    """How one constant is stored."""
+    shape = graph.weight_shape(node.input(index))
+    symmetric = wish.symmetric is not False
+    format_ = Format(f"{'' if symmetric else 'u'}int{wish.bits}", symmetric, narrow=wish.bits == 8, bits=wish.bits)
+    return WeightPlan(format_, _axis(node, graph, len(shape)), block, form)
+
+
+def _axis(node: Node, graph: Graph, rank: int) -> int:
+    """Axis along which scales differ; as the weight is rebuilt in float, any will do where integer kernels have none."""
+    axis = None if is_table(node, graph) else weight_axis(node, rank)
+    return 0 if axis is None else axis
