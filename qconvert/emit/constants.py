@@ -7,11 +7,12 @@ from typing import TypeAlias
 import numpy as np
 
 from ..calibrate import QuantParams, params_for_scale
-from ..graph import Array, Edit, Graph, Weight
+from ..graph import Array, Edit, Graph, Node, TensorType, Weight
 from ..targets.model import Format
 from .weights import Layout, bias_codes, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)
+INT8 = 3  # ONNX TensorProto.INT8
 
 Key: TypeAlias = tuple[str, tuple[int, ...], bytes, bytes]
 
@@ -23,11 +24,13 @@ class Constants:
         self._edit, self._graph = edit, graph
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._codes: dict[tuple[str, int | None, Layout, Key], str] = {}
+        self._operands: dict[tuple[str, int | None, Layout, Key], str] = {}
         self._biases: dict[tuple[str, Key], str] = {}
 
     def scale(self, params: QuantParams, hint: str) -> tuple[str, str]:
-        """Names of the scale and the zero point."""
-        return self.shared(params.scale, f"{hint}/scale"), self.shared(params.zero_point, f"{hint}/zero_point")
+        """Names of the scale and the zero point, that of 4-bit codes in the int8 in which kernels read them."""
+        zero = params.zero_point.astype(np.int8) if params.format.dtype == "int4" else params.zero_point
+        return self.shared(params.scale, f"{hint}/scale"), self.shared(zero, f"{hint}/zero_point")
 
     def numbers(self, values: tuple[int, ...]) -> str:
         """Name of a row of int64, such as a shape."""
@@ -48,6 +51,23 @@ class Constants:
             codes = quantized(self._graph.weights[name], params, layout)
             self._codes[key] = self._edit.add_weight(f"{name}/codes", codes)
         return self._codes[key]
+
+    def operand(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
+        """Name of the codes of a weight as an integer kernel reads them.
+
+        No kernel multiplies int4, and behind a DequantizeLinear of int4 a layer runs in float. So codes of 4 bits are stored as
+        such and read through a Cast to int8, which onnxruntime computes once when it loads the file.
+        """
+        if params.format.dtype != "int4":
+            return self.codes(name, params, layout)
+        key = (name, params.axis, layout, value_of(params))
+        if key not in self._operands:
+            stored, self._operands[key] = self.codes(name, params, layout), self._edit.fresh(f"{name}/int8")
+            shape = self._graph.weight_shape(name)
+            self._edit.set_type(self._operands[key], TensorType("int8", shape[::-1] if layout == "turned" else shape))
+            node_name = self._edit.fresh_node(f"{name}/Cast")
+            self._edit.add(Node("Cast", (stored,), (self._operands[key],), {"to": INT8}, node_name))
+        return self._operands[key]
 
     def bias(self, name: str, params: QuantParams) -> str:
         """Name of the int32 codes of a bias, one a scale or, under a single scale, one an element."""

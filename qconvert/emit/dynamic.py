@@ -33,7 +33,7 @@ def dynamic_product(
     codes, scale, zero = shared[source]
     name = node.input(1)
     transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
-    weight = constants.codes(name, params, "turned" if transpose else "own")
+    weight = constants.operand(name, params, "turned" if transpose else "own")
     weight_scale, weight_zero = constants.scale(params, name)
     biased = node.op == "Gemm" and bool(node.input(2))
     product, as_float, both = (edit.fresh(f"{node.output}/{part}") for part in ("int32", "float", "scale"))

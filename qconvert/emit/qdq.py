@@ -183,7 +183,9 @@ class QdqWriter:
         """A weight behind DequantizeLinear, made once for equal parameters."""
         key = (name, params.axis, value_of(params))
         if key not in self._dequantized_constants:
-            self._dequantized_constants[key] = self._dequantized_codes(self.constants.codes(name, params), name, params)
+            self._dequantized_constants[key] = self._dequantized_codes(
+                self.constants.operand(name, params), name, params
+            )
         return self._dequantized_constants[key]
 
     def _dequantized_codes(self, codes: str, name: str, params: QuantParams) -> str:

@@ -83,7 +83,7 @@ class Site:
     def codes(self, index: int) -> str:
         """An input as integers."""
         name, weight = self.node.inputs[index], self.writer.weights.get((self.node.name, index))
-        return self.writer.codes_of(name) if weight is None else self.writer.constants.codes(name, weight)
+        return self.writer.codes_of(name) if weight is None else self.writer.constants.operand(name, weight)
 
     def operand(self, index: int) -> tuple[str, str, str]:
         """An input as integers, with its scale and zero point."""

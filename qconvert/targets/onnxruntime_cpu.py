@@ -58,6 +58,7 @@ ONNXRUNTIME_CPU = Target(
     activation=Format("uint8", symmetric=False),
     weight=Format("int8", symmetric=True, narrow=True),
     wide=Format("uint16", symmetric=False, bits=16),
+    small_weight=Format("int4", symmetric=True, bits=4),
     kernels=KERNELS,
     sessions=SESSIONS,
     checks=(),

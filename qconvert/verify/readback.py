@@ -193,7 +193,9 @@ class _Trace:
         weight = node.input(1)
         if weight not in self.graph.weights or self.graph.sole_consumer(weight) is None:
             return None
-        users = [u for name in (f"{weight}/codes", weight) for u in self.real.graph.consumers_of(name)]
+        users = [
+            u for name in (f"{weight}/codes", f"{weight}/int8", weight) for u in self.real.graph.consumers_of(name)
+        ]
         return next((u for u in users if u.op not in _HELPERS and does(u.op, node.op)), None)
 
     def _by_readers(self, node: Node) -> Node | None:

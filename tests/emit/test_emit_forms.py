@@ -21,6 +21,7 @@ from quantize_support import (
 )
 
 from qconvert.calibrate import params_for_range
+from qconvert.canonicalize.opset import raise_opset
 from qconvert.emit import EMITTERS
 from qconvert.graph import Graph, to_proto
 from qconvert.plan import Kind
@@ -328,3 +329,19 @@ def test_a_target_that_writes_float_gets_pairs_on_inputs_only() -> None:
     conv_side = result.producer[result.by_name["n_s"].input(0)]
     assert conv_side.op == "Conv"
     assert sqnr(graph, result, optimize=False) > 25
+
+
+@FORMS
+def test_four_bit_weights_are_stored_in_four_bits_and_run_in_integer_kernels(form: str, tmp_path: Path) -> None:
+    graph = raise_opset(residual(), 21).graph
+    rules = {node.name: {"weight_bits": 4} for node in graph.nodes if node.op in ("Conv", "Gemm")}
+    made_small = made(graph, nodes=rules)
+    result = made_small.emit(form)
+    stored = [w for name, w in result.weights.items() if result.type_of(name).dtype == "int4"]
+    assert sorted(tuple(w.shape) for w in stored) == sorted(graph.weight_shape(f"w{i}") for i in (1, 2, 3))
+    assert made_small.plan.prediction.bytes < 0.6 * made(graph).plan.prediction.bytes
+    executed = ops(optimized(result, tmp_path))
+    assert {"QLinearConv", "QGemm"} <= set(executed)
+    assert "Cast" not in executed
+    for optimize in (False, True):
+        assert sqnr(graph, result, optimize) > 12
