@@ -11,14 +11,30 @@ from typing import TYPE_CHECKING, Any
 from .errors import Diagnostic, QConvertError
 
 if TYPE_CHECKING:
-    from .api import convert
+    from .api import convert, evaluate_models
     from .recipe import Recipe
     from .report import RunRecord
+    from .report.evaluation import Evaluation
 
 __version__ = "0.1.0"
-__all__ = ["Diagnostic", "QConvertError", "Recipe", "RunRecord", "__version__", "convert"]
+__all__ = [
+    "Diagnostic",
+    "Evaluation",
+    "QConvertError",
+    "Recipe",
+    "RunRecord",
+    "__version__",
+    "convert",
+    "evaluate_models",
+]
 
-_LAZY = {"convert": "api", "Recipe": "recipe", "RunRecord": "report"}
+_LAZY = {
+    "convert": "api",
+    "evaluate_models": "api",
+    "Evaluation": "report.evaluation",
+    "Recipe": "recipe",
+    "RunRecord": "report",
+}
 
 
 def __getattr__(name: str) -> Any:

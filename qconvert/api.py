@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .pipeline.convert import convert as _convert
+from .pipeline.evaluation import EvaluationRequest, reference_number
+from .pipeline.evaluation import evaluate_models as _evaluate_models
 from .pipeline.events import Event, silent
-from .pipeline.request import make_request
+from .pipeline.request import dataset_recipe, make_request
 from .recipe import Recipe
 from .report import RunRecord
+from .report.evaluation import Evaluation
 
 PathLike = str | os.PathLike[str]
 
@@ -65,3 +68,37 @@ def convert(
         None if report_dir is None else Path(report_dir),
     )
     return _convert(replace(request, update_baseline=update_baseline), listener)
+
+
+def evaluate_models(
+    models: Sequence[PathLike],
+    *,
+    data: PathLike | None = None,
+    recipe: PathLike | Recipe | None = None,
+    reference: PathLike | None = None,
+    changes: Mapping[str, Any] | None = None,
+    fail_on: Sequence[str] = (),
+    threads: int = 1,
+    listener: Callable[[Event], None] = silent,
+) -> Evaluation:
+    """Score and time models side by side.
+
+    Args:
+        models: ONNX or .tflite files.
+        data: dataset folder; without one only sizes and times are compared.
+        recipe: YAML file or a Recipe, whose `dataset` and `evaluation` are used.
+        reference: the one of the models that the others are compared with; the first by default.
+        changes: dotted recipe keys to values.
+        fail_on: conditions such as "sqnr<30"; `status` is "gates failed" where one is true.
+        threads: of the sessions.
+        listener: receives the progress.
+
+    Raises:
+        QConvertError: with every diagnostic.
+    """
+    paths = tuple(Path(model) for model in models)
+    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
+    final, base, _ = dataset_recipe(chosen, changes or {})
+    number = reference_number(paths, None if reference is None else Path(reference))
+    folder = None if data is None else Path(data)
+    return _evaluate_models(EvaluationRequest(paths, final, number, folder, base, threads, tuple(fail_on)), listener)

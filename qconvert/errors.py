@@ -69,8 +69,10 @@ CODES: dict[str, Code] = {
     "M012": Code("model has no inputs", "Nothing can be calibrated: the graph has no input of a numeric tensor type."),
     "M013": Code("FP32 result not finite", "The FP32 model itself produces NaN or infinity on a sample. Quantization cannot repair that; check the sample and the preprocessing."),
     "M014": Code("operator cannot run on the target", "The target runs integers only, and this operator has no integer kernel there, not even composed of others. The message names the node and the reason; nothing was calibrated. Replace the operator, or cut the model before it and compute the rest on the host."),
+    "M015": Code("models do not answer the same question", "Models can be compared only where their inputs and outputs are the same: as many of them, of the same types and shapes. Names may differ, axes may be channels first or last, and floats may have another width. Compare each with a model that it was made from."),
     "M100": Code("left as it is", "A canonicalization rule found its pattern but could not apply it exactly; the message says why. The model stays correct."),
     "M101": Code("choice made by rule", "Accuracy and memory pull apart at this place; the message says what was chosen, what the other way would bring or cost, and how to ask for it."),
+    "M102": Code("matched by their order", "Inputs or outputs of a model have other names than those of the reference, so the first was taken for the first, and so on. Check the pairs that the message names; rename the values in the model where they are wrong."),
     # --- dataset ----------------------------------------------------------------------------------------------------
     "D001": Code("dataset not found", "The dataset path does not exist or is not a folder."),
     "D002": Code("dataset empty", "The folder holds no file that qconvert can read as a sample."),

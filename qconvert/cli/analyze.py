@@ -38,7 +38,7 @@ def analyze(
     """
     from ..pipeline.analyze import analyze_model
     from ..pipeline.request import make_request
-    from ..pipeline.tuned import write_text
+    from ..pipeline.staging import write_text
     from ..report.analysis import analysis_text
 
     limit = None if budget is None else seconds(budget, "--budget")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, check, convert, explain, inspect, plan, recipe, report, targets, tune
+from . import analyze, check, convert, evaluate, explain, inspect, plan, recipe, report, targets, tune
 
 app = typer.Typer(
     name="qconvert",
@@ -38,6 +38,7 @@ app.command("convert")(convert.convert)
 app.command("plan")(plan.plan)
 app.command("analyze")(analyze.analyze)
 app.command("tune")(tune.tune)
+app.command("evaluate")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("check")(check.check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..pipeline.events import Event
+    from ..report.record import Problem
 
 _WIDE = 1000  # columns where the output is no terminal: tables take what they need, so that logs can be searched
 
@@ -47,6 +48,16 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     console = err()
     for found in diagnostics:
         console.print(message_text(found.code, found.severity.value, found.message, found.where, found.hint))
+
+
+def show_problems(problems: Iterable[Problem], quiet: bool) -> None:
+    """Print the messages of a record to standard error; when quiet only the errors."""
+    from ..report.message import message_text
+
+    console = err()
+    for p in problems:
+        if p.severity == "error" or not quiet:
+            console.print(message_text(p.code, p.severity, p.message, p.where, p.hint))
 
 
 def errors_json(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,9 +53,34 @@ ReportDir = Annotated[
 ]
 
 
-def formats(given: list[str] | None) -> list[str] | None:
-    """Names in `--report html,md --report junit`; None where the option was not given."""
-    return None if given is None else [name.strip() for each in given for name in each.split(",") if name.strip()]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        help="Conditions that give exit code 5 when true, such as `sqnr<30` or `metric_drop>0.5%,size>2MiB`.",
+        show_default=False,
+    ),
+]
+
+
+def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list[str] | None:
+    """Names in `--report html,md --report junit`; None where the option was not given.
+
+    Args:
+        known: the formats that there are; None where the recipe's own check follows.
+
+    Raises:
+        QConvertError: R011 for an unknown format.
+    """
+    if given is None:
+        return None
+    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
+    unknown = [name for name in names if known is not None and name not in known]
+    if unknown:
+        raise fail(
+            "R011", f"unknown report format: {', '.join(unknown)}", None, f"formats are {', '.join(known or ())}"
+        )
+    return names
 
 
 def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:

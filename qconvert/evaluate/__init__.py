@@ -2,7 +2,7 @@
 
 from .fidelity import Comparison, Total, sqnr_db
 from .gates import judge, judge_limits, judge_regression
-from .latency import measure_latency
+from .latency import bare, measure_latencies, measure_latency
 from .layers import dequantized_values, layer_errors
 from .metrics import METRICS, default_metric
 from .model import (
@@ -25,7 +25,7 @@ from .model import (
     Value,
 )
 from .profile import measure_operators
-from .run import Evaluated, evaluate
+from .run import Evaluated, evaluate, evaluate_all
 from .size import bytes_of, measure_size, model_files
 
 __all__ = [
@@ -50,14 +50,17 @@ __all__ = [
     "Size",
     "Total",
     "Value",
+    "bare",
     "bytes_of",
     "default_metric",
     "dequantized_values",
     "evaluate",
+    "evaluate_all",
     "judge",
     "judge_limits",
     "judge_regression",
     "layer_errors",
+    "measure_latencies",
     "measure_latency",
     "measure_operators",
     "measure_size",

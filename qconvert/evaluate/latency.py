@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..runtime import Feed, Session
-from ..runtime.timing import clock_for, host_name, time_interleaved
+from ..runtime.timing import Run, clock_for, host_name, time_interleaved
 from .model import Latency
 
 
@@ -31,24 +31,43 @@ def measure_latency(
     """
     for one in (float_session, session):
         one.run(feed)  # errors of the runtime as diagnostics, before the bare runs
-    runs = {"float": _bare(float_session, feed), "result": _bare(session, feed)}
+    runs = {"float": bare(float_session, feed), "result": bare(session, feed)}
+    found = measure_latencies(runs, "float", on_target=on_target, threads=threads, rounds=rounds, budget=budget)
+    return found["result"]
+
+
+def measure_latencies(
+    runs: Mapping[str, Run],
+    reference: str,
+    *,
+    on_target: bool = True,
+    threads: int = 1,
+    rounds: int = 15,
+    budget: float = 60.0,
+) -> dict[str, Latency]:
+    """Time any number of models on the same inputs, all interleaved, each against one of them; see `measure_latency`."""
     found = time_interleaved(runs, rounds, clock_for(threads), budget=budget)
-    low, ratio, high = found.ratio("float", "result")
-    return Latency(
-        float_ms=found.median("float") * 1e3,
-        ms=found.median("result") * 1e3,
-        float_p95_ms=found.p95("float") * 1e3,
-        p95_ms=found.p95("result") * 1e3,
-        ratio=ratio,
-        ratio_quartiles=(low, high),
-        rounds=found.rounds,
-        threads=threads,
-        clock=found.clock,
-        host=host_name(),
-        on_target=on_target,
-    )
+
+    def latency(name: str) -> Latency:
+        low, ratio, high = found.ratio(reference, name)
+        return Latency(
+            float_ms=found.median(reference) * 1e3,
+            ms=found.median(name) * 1e3,
+            float_p95_ms=found.p95(reference) * 1e3,
+            p95_ms=found.p95(name) * 1e3,
+            ratio=ratio,
+            ratio_quartiles=(low, high),
+            rounds=found.rounds,
+            threads=threads,
+            clock=found.clock,
+            host=host_name(),
+            on_target=on_target,
+        )
+
+    return {name: latency(name) for name in runs}
 
 
-def _bare(session: Session, feed: Feed) -> Callable[[], object]:
+def bare(session: Session, feed: Feed) -> Callable[[], object]:
+    """A run of a session without our overhead."""
     raw, inputs = session.raw(), dict(feed)
     return lambda: raw.run(None, inputs)

@@ -1,4 +1,4 @@
-"""One pass over the evaluation samples: fidelity and task metrics of the result against the FP32 model."""
+"""One pass over the evaluation samples: fidelity and task metrics of results against the FP32 model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..data import Sample
 from ..data.samples import Samples
 from ..errors import Diagnostic, Severity, fail
 from ..graph import Array
-from ..runtime import Session
+from ..runtime import Runnable
 from .examples import Candidate, Watched
 from .fidelity import Comparison
 from .metrics import METRICS, Pair, default_metric
 from .model import Examples, Fidelity, Metric
 from .outputs import arrays, is_float, judged
-from .userfunc import UserMetric, load_metric, user_metrics
+from .userfunc import load_metric, user_metrics
 
 EXAMPLES = 16  # labels that are looked at to find the default metric
 Progress = Callable[[int, int], None]
@@ -36,44 +36,65 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(
-    float_session: Session,
-    session: Session,
+    float_session: Runnable,
+    session: Runnable,
     samples: Samples,
     metrics: str | Sequence[str] | None,
     base_dir: Path,
     *,
     progress: Progress | None = None,
 ) -> Evaluated:
-    """Run every sample once through both models; functions of the user take a pass of their own for each model.
+    """Run every sample once through both models; see `evaluate_all`."""
+    return evaluate_all(float_session, {"result": session}, samples, metrics, base_dir, progress=progress)["result"]
+
+
+def evaluate_all(
+    reference: Runnable,
+    others: Mapping[str, Runnable],
+    samples: Samples,
+    metrics: str | Sequence[str] | None,
+    base_dir: Path,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Evaluated]:
+    """Run every sample once through each model; functions of the user take a pass of their own for each.
 
     Args:
+        others: what is compared with the reference; the reference itself may be among them and is not run twice.
         metrics: keys of METRICS and `file.py:function`; None picks a metric by the labels, if there are any.
         base_dir: folder of the recipe, where paths of functions start.
         progress: called with (model runs done, model runs in all).
 
     Returns:
-        Fidelity, metrics in the order asked for, and diagnostics: D103 (measured on calibration data), D009 as a note (labels
-        without a fitting metric) and V003 as an error (the result is not finite where FP32 is).
+        For each of the others fidelity, metrics in the order asked for, and diagnostics: D103 (measured on calibration data),
+        D009 as a note (labels without a fitting metric) and V003 as an error (the result is not finite where FP32 is).
 
     Raises:
         QConvertError: R012 (function of the user), D009 (labels do not fit to a metric), M009 (a model does not run), M013
-            (NaN from the FP32 model), and the errors of the data.
+            (NaN from the reference), and the errors of the data.
     """
     names = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics or ()))
     functions = {name: load_metric(name, base_dir) for name in names if name not in METRICS}
-    first = _Pass(samples, [name for name in names if name in METRICS], metrics is None)
-    tick = _ticker(progress, 2 * len(samples) * (1 + len(functions)))
+    built_in, runs = [name for name in names if name in METRICS], 1 + sum(s is not reference for s in others.values())
+    passes = {key: _Pass(samples, built_in, metrics is None) for key in others}
+    tick = _ticker(progress, runs * len(samples) * (1 + len(functions)))
     for sample in samples:
-        reference, outputs = float_session.run(sample.feed), session.run(sample.feed)
-        first.add(sample, reference, outputs)
+        expected = reference.run(sample.feed)
         tick()
-        tick()
-    return Evaluated(
-        first.comparison.result(samples.part),
-        _in_order(names, first.metrics(), _user_metrics(functions, float_session, session, samples, tick)),
-        (*_part_note(samples), *first.diagnostics),
-        *first.examples.result(),
-    )
+        for key, session in others.items():
+            passes[key].add(sample, expected, expected if session is reference else session.run(sample.feed))
+            if session is not reference:
+                tick()
+    users = user_metrics(functions, reference, others, samples, tick)
+    return {
+        key: Evaluated(
+            each.comparison.result(samples.part),
+            _in_order(names, each.metrics(), users[key]),
+            (*_part_note(samples), *each.diagnostics),
+            *each.examples.result(),
+        )
+        for key, each in passes.items()
+    }
 
 
 def _ticker(progress: Progress | None, total: int) -> Callable[[], None]:
@@ -92,16 +113,6 @@ def _part_note(samples: Samples) -> tuple[Diagnostic, ...]:
         return ()
     text = "fidelity is measured on the samples that also set the ranges"
     return (Diagnostic("D103", text, None, "add a sub-folder `eval/` to the dataset", Severity.WARNING),)
-
-
-def _user_metrics(
-    functions: Mapping[str, UserMetric],
-    float_session: Session,
-    session: Session,
-    samples: Samples,
-    tick: Callable[[], None],
-) -> dict[str, tuple[Metric, ...]]:
-    return {spec: user_metrics(user, float_session, session, samples, tick) for spec, user in functions.items()}
 
 
 def _in_order(

@@ -22,7 +22,7 @@ from ..data import load_function
 from ..data.samples import Samples
 from ..errors import QConvertError, fail
 from ..graph import Array
-from ..runtime import Session
+from ..runtime import Runnable
 from .metrics.paired import metric
 from .model import Metric
 
@@ -58,23 +58,34 @@ def load_metric(spec: str, base_dir: Path) -> UserMetric:
 
 
 def user_metrics(
-    user: UserMetric,
-    float_session: Session,
-    session: Session,
+    functions: Mapping[str, UserMetric],
+    reference: Runnable,
+    others: Mapping[str, Runnable],
     samples: Samples,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[Metric, ...]:
-    """Call the function for both models.
+) -> dict[str, dict[str, tuple[Metric, ...]]]:
+    """Call each function once for every model.
 
     Args:
         tick: called after each run of a model.
+
+    Returns:
+        For each of the others, what each function gives for it against the reference.
 
     Raises:
         QConvertError: R012 for an exception inside the function, with its place there, or for an answer that is no number;
             M009 and the errors of the data as they come.
     """
-    before, count = _answer(user, float_session, samples, tick)
-    after, _ = _answer(user, session, samples, tick)
+    found: dict[str, dict[str, tuple[Metric, ...]]] = {key: {} for key in others}
+    for spec, user in functions.items():
+        before, count = _answer(user, reference, samples, tick)
+        for key, session in others.items():
+            after = before if session is reference else _answer(user, session, samples, tick)[0]
+            found[key][spec] = _paired(user, before, after, count)
+    return found
+
+
+def _paired(user: UserMetric, before: dict[str, float], after: dict[str, float], count: int) -> tuple[Metric, ...]:
     if before.keys() != after.keys():
         names = f"{', '.join(before) or 'none'} for FP32, {', '.join(after) or 'none'} for the result"
         raise fail("R012", f"`{user.name}` returned different names: {names}", user.file)
@@ -85,7 +96,7 @@ def user_metrics(
 
 
 def _answer(
-    user: UserMetric, session: Session, samples: Samples, tick: Callable[[], None]
+    user: UserMetric, session: Runnable, samples: Samples, tick: Callable[[], None]
 ) -> tuple[dict[str, float], int]:
     stream = _Stream(session, samples, tick)
     try:
@@ -100,7 +111,7 @@ def _answer(
 class _Stream:
     """The samples with the outputs of one model, computed while iterating; counts what was taken."""
 
-    def __init__(self, session: Session, samples: Samples, tick: Callable[[], None]) -> None:
+    def __init__(self, session: Runnable, samples: Samples, tick: Callable[[], None]) -> None:
         self._session, self._samples, self._tick = session, samples, tick
         self.count = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ..errors import fail
 from ..report import FORMATS, RunRecord
 from ..report.record import SCHEMA_VERSION
-from .staging import Destination, guarded, publish, staged
+from .staging import Destination, guarded, keep_apart, publish, staged
 
 _ENDING = ".report.json"
 
@@ -99,3 +99,22 @@ def rerender(path: Path, names: Sequence[str], folder: Path | None) -> tuple[Pat
         ]
         publish(files)
     return tuple(final for _, final in files)
+
+
+def write_reports(texts: Mapping[str, str], folder: Path | None, inputs: Iterable[Path]) -> tuple[Path, ...]:
+    """Write files by name into a folder, all in one step; the current folder where none is named.
+
+    Raises:
+        QConvertError: O001, O002, and O003 where a file would replace an input or lie in the dataset.
+    """
+    if not texts:
+        return ()
+    place = folder or Path(".")
+    inputs = tuple(inputs)
+    for file, path in ((place / name, path) for name in texts for path in inputs):
+        keep_apart(file.resolve(), path)
+    with staged(place) as private, guarded(place):
+        for name, text in texts.items():
+            (private / name).write_text(text, encoding="utf-8")
+        publish([(private / name, place / name) for name in texts])
+    return tuple(place / name for name in texts)

@@ -74,3 +74,20 @@ def _files(source: Source | None, target: str | None) -> tuple[Path, ...]:
         return tuple(Path(name) for name in source.files)
     path = presets_folder() / f"{target}.yaml"
     return (path,) if path.is_file() else ()
+
+
+def dataset_recipe(
+    given: Path | Recipe | None, changes: Mapping[str, Any]
+) -> tuple[Recipe, Path, tuple[Diagnostic, ...]]:
+    """A recipe for commands that convert nothing: what it says of the dataset and of what is measured.
+
+    Returns:
+        The recipe (the defaults without a file), where its paths start, and a note for each override.
+
+    Raises:
+        QConvertError: R001 to R009 with every mistake.
+    """
+    words = vocabulary()
+    start = read_recipe(given, words, presets_folder()).recipe if isinstance(given, Path) else given or Recipe()
+    recipe, notes = override(start, changes, words)
+    return recipe, given.parent if isinstance(given, Path) else Path("."), notes

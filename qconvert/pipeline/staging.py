@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
         _nothing_in_the_way(found)
     for path in inputs:
         for file in (found.artefact, found.rejected, found.report):
-            _keep_apart(file.resolve(), path)
+            keep_apart(file.resolve(), path)
     return found
 
 
@@ -87,7 +87,12 @@ def _nothing_in_the_way(place: Destination) -> None:
             raise fail("O001", "a file is in the way, where a folder is needed", folder, "choose another output path")
 
 
-def _keep_apart(file: Path, path: Path) -> None:
+def keep_apart(file: Path, path: Path) -> None:
+    """Refuse an output that would replace an input or lie in a dataset folder.
+
+    Raises:
+        QConvertError: O003.
+    """
     if file == path.resolve():
         raise fail("O003", "the output would replace the input model", path, "choose another output path")
     if path.is_dir() and file.is_relative_to(path.resolve()):
@@ -159,12 +164,14 @@ def publish(files: Sequence[tuple[Path, Path]], stale: Sequence[Path] = ()) -> N
                 path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, inputs: Iterable[Path] = ()) -> None:
     """Write one file in one step.
 
     Raises:
-        QConvertError: O001 or O002.
+        QConvertError: O001, O002, and O003 where it would replace an input or lie in the dataset.
     """
+    for given in inputs:
+        keep_apart(path.resolve(), given)
     with staged(path.parent) as folder:
         (folder / path.name).write_text(text, encoding="utf-8")
         publish([(folder / path.name, path)])

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import fail
 from ..recipe import Recipe, dump
 from ..tune import Outcome, Step, TuneResult
 from ..tune.search import described
-from .staging import Destination, publish, staged
+from .staging import Destination
 
 _VERSION = 1
 
@@ -44,20 +42,6 @@ class Names:
     def state(self) -> Path:
         """What has been measured so far."""
         return self.place.folder / f"{self.place.stem}.tune-state.json"
-
-
-def write_text(path: Path, text: str, inputs: Sequence[Path] = ()) -> None:
-    """Write a file in one step.
-
-    Raises:
-        QConvertError: O001 to O003.
-    """
-    for given in inputs:
-        if path.resolve() == given.resolve():
-            raise fail("O003", "the output would replace an input", path, "choose another output path")
-    with staged(path.parent) as folder:
-        (folder / path.name).write_text(text, encoding="utf-8")
-        publish([(folder / path.name, path)])
 
 
 def recipe_text(recipe: Recipe, result: TuneResult) -> str:

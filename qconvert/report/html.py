@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from . import charts, words
 from .record import Histogram, Problem, RunRecord
 from .rows import LayerRow, NodeGroup, OperatorRow, islands, layer_rows, node_groups, operator_rows, urgent
@@ -95,11 +96,12 @@ class Page:
 
 def to_html(record: RunRecord) -> str:
     """The whole report as one HTML document."""
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(page=page_of(record), record=record, charts=charts, words=words)
-    )
+    return page("report.html", page=page_of(record), record=record)
+
+
+def page(template: str, **values: Any) -> str:
+    """A page from one of the templates, all of which extend `layout.html`."""
+    return _environment().get_template(template).render(**values, charts=charts, words=words, version=__version__)
 
 
 def page_of(record: RunRecord) -> Page:

@@ -7,7 +7,7 @@ from io import StringIO
 
 from .record import Histogram, RunRecord
 from .rows import LayerRow, layer_rows
-from .words import clean
+from .words import cell
 
 COLUMNS = (
     "number",
@@ -24,7 +24,6 @@ COLUMNS = (
     "own_sqnr_db",
     "clipped",
 )
-_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def to_csv(record: RunRecord) -> str:
@@ -43,18 +42,12 @@ def _cells(row: LayerRow, values: Histogram | None) -> tuple[object, ...]:
     own = (values.sqnr_db, values.clipped) if values else (None, None)
     return (
         row.number,
-        _text(row.tensor),
-        _text(row.node),
-        _text(row.op),
+        cell(row.tensor),
+        cell(row.node),
+        cell(row.op),
         row.sqnr_db,
         row.lost_db,
-        _text(said[0]),
+        cell(said[0]),
         *said[1:],
         *own,
     )
-
-
-def _text(value: str) -> str:
-    """A name; one that a spreadsheet would run as a formula gets an apostrophe."""
-    flat = clean(value)
-    return f"'{flat}" if flat.startswith(_FORMULA) else flat

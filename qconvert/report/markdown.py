@@ -27,7 +27,7 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield ""
     yield text(sentence(record), 400)
     yield ""
-    yield from _table(("", "FP32", "result", "change"), [_figure(f) for f in figures(record)])
+    yield from table(("", "FP32", "result", "change"), [_figure(f) for f in figures(record)])
     yield from _gates(record)
     yield from _problems(record)
     yield from _layers(record)
@@ -46,7 +46,7 @@ def _figure(figure: Figure) -> tuple[str, ...]:
 
 def _gates(record: RunRecord) -> Iterator[str]:
     if record.gates:
-        yield from _table(
+        yield from table(
             ("gate", "", ""),
             [
                 (code(g.name), "passed" if g.passed else "**failed**", text(g.text))
@@ -92,12 +92,13 @@ def _placement(record: RunRecord) -> Iterator[str]:
 def _folded(title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     yield f"<details><summary>{text(title)}</summary>"
     yield ""
-    yield from _table(head, rows)
+    yield from table(head, rows)
     yield "</details>"
     yield ""
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Lines of a table, with an empty one behind it."""
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
     for row in rows:

@@ -84,3 +84,9 @@ def interval_of(interval: Interval, share: bool) -> str:
 def clean(text: str) -> str:
     """Text without characters that XML, HTML or a terminal must not get."""
     return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def cell(text: str) -> str:
+    """Text for a spreadsheet; one that would run as a formula gets an apostrophe."""
+    flat = clean(text)
+    return f"'{flat}" if flat.startswith(("=", "+", "-", "@", "\t")) else flat

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import QConvertError, fail
 from ..graph import Array, Graph, save, serialize
@@ -42,6 +42,13 @@ class Options:
     config: tuple[tuple[str, str], ...] = ()
     optimized_path: Path | None = None
     profile: str | None = None
+
+
+class Runnable(Protocol):
+    """Whatever takes the inputs of a model by name and gives its outputs by name."""
+
+    def run(self, feed: Feed) -> dict[str, Array]:
+        """Run one batch."""
 
 
 class Session:

@@ -20,15 +20,20 @@ from typing import Any, Self
 
 from ..errors import fail
 from ..graph import Array
+from .timing import Clock
 
 ARENA = 64 << 20  # far more than any device has; what is really used is measured
-_PACKAGES = {"tflm": "tflite_micro", "litert": "ai_edge_litert"}
-TITLES = {"tflm": "TensorFlow Lite Micro", "litert": "LiteRT reference kernels"}
+_PACKAGES = {"tflm": "tflite_micro", "litert": "ai_edge_litert", "litert-fast": "ai_edge_litert"}
+TITLES = {
+    "tflm": "TensorFlow Lite Micro",
+    "litert": "LiteRT reference kernels",
+    "litert-fast": "LiteRT optimized kernels",
+}
 INSTALL = "pip install 'qconvert[tflite]'"
 
 
 def available(engine: str) -> bool:
-    """Whether the interpreter ("tflm" or "litert") is installed."""
+    """Whether the interpreter ("tflm", "litert" or "litert-fast") is installed."""
     return find_spec(_PACKAGES[engine]) is not None
 
 
@@ -90,6 +95,10 @@ class Interpreter:
     def tensors(self, numbers: Sequence[int]) -> list[Array]:
         """Tensors after a run; only where all are preserved."""
         return list(self._ask({"do": "tensors", "arguments": (list(numbers),)})["result"])
+
+    def seconds(self, times: int, clock: Clock) -> float:
+        """Time of so many further runs on the inputs of the last one, by the clock of the child process."""
+        return float(self._ask({"do": "seconds", "arguments": (times, clock)})["result"])
 
     def reset(self) -> None:
         """Variables as they were at first."""

@@ -11,6 +11,8 @@ import pickle
 import struct
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 
@@ -43,8 +45,16 @@ class _Tflm:
     def reset(self) -> None:
         self._made.reset()
 
+    def seconds(self, times: int, clock: str) -> float:
+        return _seconds(self._made.invoke, times, clock)
+
 
 class _LiteRt:
+    kernels: tuple[str, ...] = (
+        "BUILTIN_REF",
+        "BUILTIN_WITHOUT_DEFAULT_DELEGATES",  # a few operators (ELU) are not among the reference kernels
+    )
+
     def __init__(self, request: dict[str, Any]) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -56,10 +66,13 @@ class _LiteRt:
                 num_threads=1,
             )
 
+        first, *rest = [getattr(OpResolverType, name) for name in self.kernels]
         try:
-            self._made = made(OpResolverType.BUILTIN_REF)
-        except ValueError:  # a few operators (ELU) are not among the reference kernels
-            self._made = made(OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+            self._made = made(first)
+        except ValueError:
+            if not rest:
+                raise
+            self._made = made(rest[0])
         self._made.allocate_tensors()
         self._inputs = [d["index"] for d in self._made.get_input_details()]
         self._outputs = [d["index"] for d in self._made.get_output_details()]
@@ -79,8 +92,23 @@ class _LiteRt:
     def reset(self) -> None:
         self._made.reset_all_variables()
 
+    def seconds(self, times: int, clock: str) -> float:
+        return _seconds(self._made.invoke, times, clock)
 
-_ENGINES = {"tflm": _Tflm, "litert": _LiteRt}
+
+class _LiteRtFast(_LiteRt):
+    kernels = ("BUILTIN",)  # with XNNPACK
+
+
+def _seconds(invoke: Callable[[], object], times: int, clock: str) -> float:
+    now = time.thread_time if clock == "cpu" else time.perf_counter
+    start = now()
+    for _ in range(times):
+        invoke()
+    return now() - start
+
+
+_ENGINES = {"tflm": _Tflm, "litert": _LiteRt, "litert-fast": _LiteRtFast}
 
 
 def _serve(source: BinaryIO, sink: BinaryIO, log: BinaryIO) -> None:

@@ -15,13 +15,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 Clock: TypeAlias = Literal["cpu", "wall"]
-Run: TypeAlias = Callable[[], object]
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Work in another process, which reads the clock itself."""
+
+    def seconds(self, times: int, clock: Clock) -> float:
+        """Run so many times in a row, and say how long that took."""
+
+
+Run: TypeAlias = Callable[[], object] | Elsewhere
 
 MIN_ROUNDS = 3
 LONG_RUN = 0.5  # seconds; a run this long needs no discarded one before it
@@ -77,11 +88,11 @@ def time_interleaved(
         target: seconds of timed runs in a round, for each.
         budget: wall seconds after which no further round is begun; at least three (or `rounds`, if less) are always made.
     """
-    now = time.thread_time if clock == "cpu" else time.perf_counter
     deadline = time.perf_counter() + budget
     with _quiet():
-        counts = {name: _runs_needed(run, now, target) for name, run in runs.items()}
-        seconds = _rounds(runs, counts, now, rounds, deadline)
+        timers = {name: _timer(run, clock) for name, run in runs.items()}
+        counts = {name: _runs_needed(timer, target) for name, timer in timers.items()}
+        seconds = _rounds(timers, counts, rounds, deadline)
     return Timings(seconds, {name: count.timed for name, count in counts.items()}, clock)
 
 
@@ -91,36 +102,46 @@ class _Count:
     timed: int
 
 
-def _runs_needed(run: Run, now: Callable[[], float], target: float) -> _Count:
+_Timer: TypeAlias = Callable[[int], float]
+
+
+def _timer(run: Run, clock: Clock) -> _Timer:
+    """From how many runs to the seconds that they took."""
+    if isinstance(run, Elsewhere):
+        return partial(run.seconds, clock=clock)
+    now = time.thread_time if clock == "cpu" else time.perf_counter
+
+    def timed(times: int) -> float:
+        start = now()
+        for _ in range(times):
+            run()
+        return now() - start
+
+    return timed
+
+
+def _runs_needed(timer: _Timer, target: float) -> _Count:
     """How many runs fill a round, from ever longer trials until the clock sees them well."""
-    run()
+    timer(1)
     timed = 1
-    while (taken := _timed(run, timed, now)) < target / 4 and timed < MAX_RUNS:
+    while (taken := timer(timed)) < target / 4 and timed < MAX_RUNS:
         timed = min(timed * 4, MAX_RUNS)
     one = max(taken / timed, 1e-9)
     return _Count(int(one < LONG_RUN), min(max(round(target / one), 1), MAX_RUNS))
 
 
-def _timed(run: Run, times: int, now: Callable[[], float]) -> float:
-    start = now()
-    for _ in range(times):
-        run()
-    return now() - start
-
-
 def _rounds(
-    runs: Mapping[str, Run], counts: Mapping[str, _Count], now: Callable[[], float], rounds: int, deadline: float
+    timers: Mapping[str, _Timer], counts: Mapping[str, _Count], rounds: int, deadline: float
 ) -> dict[str, tuple[float, ...]]:
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, list[float]] = {name: [] for name in timers}
     longest = 0.0
     for n in range(rounds):
         start = time.perf_counter()
         if n >= MIN_ROUNDS and start + longest > deadline:
             break
-        for name in list(runs) if n % 2 == 0 else list(runs)[::-1]:
-            for _ in range(counts[name].discarded):
-                runs[name]()
-            found[name].append(max(_timed(runs[name], counts[name].timed, now) / counts[name].timed, 1e-12))
+        for name in list(timers) if n % 2 == 0 else list(timers)[::-1]:
+            timers[name](counts[name].discarded)
+            found[name].append(max(timers[name](counts[name].timed) / counts[name].timed, 1e-12))
         longest = max(longest, time.perf_counter() - start)
     return {name: tuple(values) for name, values in found.items()}
 

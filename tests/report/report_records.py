@@ -25,6 +25,7 @@ from qconvert.evaluate.model import (
 )
 from qconvert.optimize.model import AlgorithmStep
 from qconvert.report import RunRecord
+from qconvert.report.evaluation import EvaluatedModel, Evaluation
 from qconvert.report.record import (
     CalibrationInfo,
     Convergence,
@@ -98,6 +99,9 @@ def any_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
 
 
 RECORDS = any_model(RunRecord)
+EVALUATIONS = st.tuples(
+    any_model(Evaluation), st.lists(any_model(EvaluatedModel), min_size=1, max_size=3), st.integers(0, 2)
+).map(lambda made: made[0].model_copy(update={"models": tuple(made[1]), "reference": made[2] % len(made[1])}))
 
 
 def plain_record(**changes: Any) -> RunRecord:

@@ -13,10 +13,18 @@ import jsonschema
 import pytest
 from end_to_end_support import strict_json
 from hypothesis import HealthCheck, given, settings
-from report_records import RECORDS, plain_record, rich_record
+from report_records import EVALUATIONS, RECORDS, plain_record, rich_record
 
 from qconvert.evaluate.model import GateResult, Measurements, Metric, Size
 from qconvert.report import FORMATS, RunRecord, record_schema, to_csv, to_html, to_json, to_junit, to_markdown
+from qconvert.report.evaluation import (
+    Evaluation,
+    evaluation_csv,
+    evaluation_html,
+    evaluation_json,
+    evaluation_markdown,
+    evaluation_text,
+)
 from qconvert.report.github import workflow_commands
 from qconvert.report.record import Problem
 from qconvert.report.rows import layer_rows
@@ -115,6 +123,19 @@ def test_any_record_as_annotations_and_on_a_terminal(record: RunRecord) -> None:
         for line in workflow_commands(record)
     )
     render(record)
+
+
+@PROPERTY
+@given(EVALUATIONS)
+def test_any_evaluation_in_every_format(found: Evaluation) -> None:
+    check_html(evaluation_html(found))
+    tables = [line.replace("\\|", "") for line in evaluation_markdown(found).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 1
+    rows = list(csv.reader(io.StringIO(evaluation_csv(found))))
+    assert len(rows) == 1 + len(found.models)
+    assert len({len(row) for row in rows}) == 1
+    assert evaluation_json(Evaluation.model_validate_json(evaluation_json(found))) == evaluation_json(found)
+    evaluation_text(found)
 
 
 def test_a_run_without_anything() -> None:

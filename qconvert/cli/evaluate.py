@@ -1,0 +1,67 @@
+"""`qconvert evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import EXIT_CODES
+from .console import out, progress, show_diagnostics, show_problems
+from .options import Data, FailOn, Json, Quiet, RecipeFile, ReportDir, Reports, Set, formats, overrides
+
+
+def evaluate(
+    models: Annotated[list[Path], typer.Argument(help="ONNX or .tflite models.", show_default=False)],
+    data: Data = None,
+    recipe: RecipeFile = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="The model to compare with, by default the first.", show_default=False)
+    ] = None,
+    fail_on: FailOn = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    report: Reports = None,
+    report_dir: ReportDir = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Score and time models side by side on a dataset: task metric, fidelity against the first, size, latency.
+
+    The recipe says how the dataset is read and what is measured (`dataset`, `evaluation`); without data only sizes and times
+    are compared.
+
+    Examples:
+
+    qconvert evaluate model.onnx out/model.int8.onnx -d dataset/ -r recipe.yaml
+
+    qconvert evaluate model.onnx theirs.tflite ours.tflite -d dataset/ --report html,md
+
+    qconvert evaluate old.onnx new.onnx -d dataset/ --fail-on 'metric_drop>0.5%,speedup<1'
+    """
+    from ..pipeline.evaluation import EvaluationRequest, evaluate_models, reference_number
+    from ..pipeline.reports import write_reports
+    from ..pipeline.request import dataset_recipe
+    from ..report.evaluation import EVALUATION_FORMATS, evaluation_json, evaluation_text
+
+    chosen, base, notes = dataset_recipe(recipe, overrides(set_))
+    wanted = formats(report, EVALUATION_FORMATS)
+    if not quiet:
+        show_diagnostics(notes)
+    asked = EvaluationRequest(
+        tuple(models), chosen, reference_number(models, reference), data, base, threads, tuple(fail_on or ())
+    )
+    with progress(quiet) as listener:
+        found = evaluate_models(asked, listener)
+    chosen_formats = [EVALUATION_FORMATS[name] for name in wanted or ()]
+    texts = {f"evaluation{ending}": render(found) for ending, render in chosen_formats}
+    written = write_reports(texts, report_dir, (*models, *([data] if data is not None else [])))
+    if as_json:
+        print(evaluation_json(found), end="")
+    elif not quiet:
+        out().print(evaluation_text(found))
+        for path in written:
+            print(f"wrote {path}")
+    show_problems(found.diagnostics, quiet)
+    return EXIT_CODES["G"] if found.status != "done" else 0

@@ -1,0 +1,289 @@
+"""Any number of models side by side on one dataset: scores, fidelity, size and times."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import __version__
+from ..data import Dataset, Samples, open_dataset
+from ..data.samples import choose
+from ..errors import Diagnostic, QConvertError, Severity, fail
+from ..evaluate import Evaluated, GateResult, Latency, evaluate_all, measure_latencies
+from ..evaluate.conditions import (  # fmt: skip
+    BYTES,
+    CHANGE,
+    DECIBEL,
+    NUMBER,
+    SHARE,
+    TIME,
+    TIMES,
+    Condition,
+    Figure,
+    judge_conditions,
+    parse_conditions,
+)
+from ..evaluate.metrics import METRICS
+from ..graph import Graph
+from ..recipe import Recipe
+from ..report.evaluation import EvaluatedModel, Evaluation, EvaluationData, short_names
+from ..runtime import Feed, Runnable, assumed_inputs, host_name, synthetic_feed
+from ..runtime.timing import Run
+from .doubts import raw_images
+from .events import Listener, Stages, silent
+from .fitting import Fitted, fitted
+from .pictures import with_pictures
+from .record import problem
+from .runners import Runner, open_runner
+
+_LABELS = "no task metric was measured; give labels and `evaluation.metric`"
+_DATA = "give data with `-d`"
+FIGURES: Mapping[str, Figure] = {
+    "metric": Figure("task metric", NUMBER, _LABELS),
+    "metric_drop": Figure("drop of the task metric", CHANGE, _LABELS),
+    "sqnr": Figure("output SQNR", DECIBEL, _DATA),
+    "cosine": Figure("output cosine", NUMBER, _DATA),
+    "agreement": Figure("same top-1", SHARE, "an arg-max means nothing for these outputs, or there is no data"),
+    "size": Figure("size", BYTES),
+    "size_ratio": Figure("size ratio over the reference", TIMES),
+    "latency": Figure("time of a run", TIME, "the model was not timed"),
+    "speedup": Figure("speedup over the reference", TIMES, "the model was not timed"),
+    **{name: Figure(name, NUMBER, f"name it in `evaluation.metric`: {name}") for name in METRICS},
+}
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate.
+
+    Attributes:
+        models: ONNX or .tflite files.
+        reference: number of the model that the others are compared with.
+        recipe: whose `dataset` and `evaluation` are used; base_dir: where its paths start.
+        conditions: see `evaluate.conditions`.
+    """
+
+    models: tuple[Path, ...]
+    recipe: Recipe
+    reference: int = 0
+    data: Path | None = None
+    base_dir: Path = Path(".")
+    threads: int = 1
+    conditions: tuple[str, ...] = ()
+
+
+def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> Evaluation:
+    """Open the models, run them on the samples, time them interleaved.
+
+    A failed condition is no exception: `status` says so.
+
+    Raises:
+        QConvertError: whatever is wrong with models, data or conditions.
+    """
+    conditions, stages = parse_conditions(request.conditions, FIGURES), Stages(listener)
+    with ExitStack() as stack:
+        runners = []
+        for path in request.models:
+            runners.append(open_runner(path, request.threads))
+            stack.callback(runners[-1].close)
+        reference = runners[request.reference]
+        samples, data = _samples(request, reference, stages)
+        feed = next(iter(samples)).feed if samples is not None else made_up(reference)
+        models = _fit(runners, reference, feed, stages)
+        scores = _scores(request, models, samples, stages)
+        times, untimed = _times(request, models, feed, stages)
+    names = [str(path) for path in request.models]
+    found = tuple(
+        _model(n, name, runners[n], scores.get(name), times.get(name), untimed.get(name, ""), samples, request)
+        for n, name in enumerate(_keys(names))
+    )
+    gates = _judge(request, found, conditions, stages)
+    return Evaluation(
+        tool_version=__version__,
+        status="done" if all(gate.passed for gate in gates) else "gates failed",
+        reference=request.reference,
+        models=found,
+        data=data,
+        gates=gates,
+        diagnostics=tuple(problem(d) for d in stages.diagnostics),
+        host=f"{host_name()}, {platform.system()} {platform.machine()}",
+    )
+
+
+def _keys(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{n}:{name}" for n, name in enumerate(names))
+
+
+def _samples(
+    request: EvaluationRequest, reference: Runner, stages: Stages
+) -> tuple[Samples | None, EvaluationData | None]:
+    if request.data is None:
+        return None, None
+    with stages.stage("data"):
+        settings = request.recipe.dataset
+        dataset = open_dataset(request.data, dict(reference.inputs), settings, request.base_dir)
+        samples = judging(dataset, settings.evaluation_samples, settings.seed)
+    notes = (d for d in dataset.diagnostics if d.code != "D100" or dataset.evaluation is not None)
+    stages.note(*notes, *raw_images(dataset, settings))
+    info = EvaluationData(
+        folder=str(request.data), samples=len(samples), labelled=samples.has_labels, digest=samples.digest()
+    )
+    return samples, info
+
+
+def judging(dataset: Dataset, count: int | None, seed: int) -> Samples:
+    """The samples to judge by: the evaluation part, or, where a folder has no parts, all of it.
+
+    Raises:
+        QConvertError: D004 and others for samples that cannot be used.
+    """
+    if dataset.evaluation is not None:
+        return dataset.evaluation
+    whole = dataset.calibration
+    total = sum(source.rows for source in whole.sources)
+    found = replace(whole, part="evaluation", chosen=choose(total, count, seed, whole.batch))
+    if mistakes := found.check():
+        raise QConvertError(mistakes)
+    return found
+
+
+def made_up(runner: Runner) -> Feed:
+    """Ones of the inputs' types, open dimensions as `plan` assumes them."""
+    graph = Graph((), tuple(runner.inputs), (), {}, dict(runner.inputs))
+    return synthetic_feed(assumed_inputs(graph, {}))
+
+
+def _fit(runners: Sequence[Runner], reference: Runner, feed: Feed, stages: Stages) -> dict[str, Runner | Fitted]:
+    keys = _keys([str(r.path) for r in runners])
+    models: dict[str, Runner | Fitted] = {}
+    mistakes: list[Diagnostic] = []
+    for key, runner in zip(keys, runners, strict=True):
+        if runner is reference:
+            models[key] = runner
+            continue
+        try:
+            models[key], notes = fitted(runner, reference, feed)
+            stages.note(*notes)
+        except QConvertError as error:
+            mistakes.extend(error.diagnostics)
+    if mistakes:
+        raise QConvertError(mistakes)
+    return models
+
+
+def _scores(
+    request: EvaluationRequest, models: Mapping[str, Runnable], samples: Samples | None, stages: Stages
+) -> dict[str, Evaluated]:
+    if samples is None:
+        return {}
+    reference = list(models.values())[request.reference]
+    with stages.stage("evaluate") as progress:
+        found = evaluate_all(
+            reference, models, samples, request.recipe.evaluation.metric, request.base_dir, progress=progress
+        )
+    for each in found.values():
+        stages.note(*(_softened(d) for d in each.diagnostics))
+    return found
+
+
+def _softened(found: Diagnostic) -> Diagnostic:
+    """Models are only looked at here: one that is not finite is worth a warning, and the other figures."""
+    return replace(found, severity=Severity.WARNING) if found.severity is Severity.ERROR else found
+
+
+def _times(
+    request: EvaluationRequest, models: Mapping[str, Runner | Fitted], feed: Feed, stages: Stages
+) -> tuple[dict[str, Latency], dict[str, str]]:
+    """Latencies, and why some models have none."""
+    if not request.recipe.evaluation.latency:
+        return {}, {}
+    with stages.stage("latency"):
+        timers = {key: model.timer(feed) for key, model in models.items()}
+        why = {
+            key: "its interpreter here has no kernels that tell about speed" for key, t in timers.items() if t is None
+        }
+        runs: dict[str, Run] = {key: timer for key, timer in timers.items() if timer is not None}
+        reference = list(models)[request.reference]
+        if reference not in runs:
+            return {}, {**why, **dict.fromkeys(runs, "the reference was not timed")}
+        rounds = request.recipe.evaluation.rounds
+        return measure_latencies(runs, reference, threads=request.threads, rounds=rounds), why
+
+
+def _model(
+    number: int,
+    key: str,
+    runner: Runner,
+    scored: Evaluated | None,
+    latency: Latency | None,
+    untimed: str,
+    samples: Samples | None,
+    request: EvaluationRequest,
+) -> EvaluatedModel:
+    itself = number == request.reference
+    shown = None
+    if scored is not None and samples is not None and not itself:
+        shown = with_pictures(scored.examples, samples, scored.candidates)
+    return EvaluatedModel(
+        name=str(request.models[number]),
+        runtime=runner.runtime,
+        bytes=runner.bytes,
+        fidelity=scored.fidelity if scored and not itself else None,
+        metrics=scored.metrics if scored else (),
+        latency=latency,
+        timed_in=runner.timed_in if latency else "",
+        untimed=untimed,
+        examples=shown,
+    )
+
+
+def _judge(
+    request: EvaluationRequest, models: Sequence[EvaluatedModel], conditions: Sequence[Condition], stages: Stages
+) -> tuple[GateResult, ...]:
+    """Every condition on every model but the reference, and on that where it stands alone."""
+    gates: list[GateResult] = []
+    names = short_names([m.name for m in models])
+    for number, subject in _judged(models, request.reference):
+        values = figures_of(subject, models[request.reference])
+        for gate, failure in judge_conditions(conditions, FIGURES, values, f"`{names[number]}`"):
+            gates.append(gate)
+            stages.note(*((failure,) if failure else ()))
+    return tuple(gates)
+
+
+def _judged(models: Sequence[EvaluatedModel], reference: int) -> Iterator[tuple[int, EvaluatedModel]]:
+    return ((n, m) for n, m in enumerate(models) if n != reference or len(models) == 1)
+
+
+def figures_of(model: EvaluatedModel, reference: EvaluatedModel) -> dict[str, float | None]:
+    """What conditions can speak of, None where it was not measured."""
+    close, latency, first = model.fidelity, model.latency, next(iter(model.metrics), None)
+    return {
+        "metric": first.value if first else None,
+        "metric_drop": max((m.drop for m in model.metrics), default=None),
+        "sqnr": close.sqnr_db if close else None,
+        "cosine": close.cosine if close else None,
+        "agreement": close.agreement if close else None,
+        "size": float(model.bytes),
+        "size_ratio": reference.bytes / model.bytes if model.bytes else None,
+        "latency": latency.ms if latency else None,
+        "speedup": latency.ratio if latency else None,
+        **{m.name: m.value for m in model.metrics},
+    }
+
+
+def reference_number(models: Sequence[Path], reference: Path | None) -> int:
+    """Which of the models is the reference: the first, or the one named.
+
+    Raises:
+        QConvertError: R011 where it is not among them.
+    """
+    if reference is None:
+        return 0
+    if reference not in models:
+        names = ", ".join(map(str, models))
+        raise fail("R011", f"the reference is not one of the models: {reference}", None, f"one of {names}")
+    return list(models).index(reference)
