@@ -1,7 +1,7 @@
 """Small models as text, and the way of a model through plan, calibration and emission, for every test that needs it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import numpy as np
 import onnx.parser
 from onnx import numpy_helper
 
-from qconvert.calibrate import QuantParams, Sketcher, activation_params, collect, weight_params
+from qconvert.calibrate import QuantParams, Sketch, Sketcher, activation_params, collect, weight_params
 from qconvert.data import Sample
-from qconvert.emit import EMITTERS
+from qconvert.emit import EMITTERS, emit_qdq
 from qconvert.graph import Array, Graph, Node, from_proto, infer_types
+from qconvert.optimize import Draft, Lab, split
 from qconvert.plan import Plan, plan
 from qconvert.recipe.types import Change, Recipe
 from qconvert.runtime import Feed, Options, concrete_shapes, opened
@@ -76,6 +77,7 @@ class Quantized:
     plan: Plan
     activations: Mapping[str, QuantParams]
     weights: Mapping[tuple[str, int], QuantParams]
+    sketches: Mapping[str, Sketch] = field(default_factory=dict)
 
     def emit(self, form: str = "qdq") -> Graph:
         return EMITTERS[form](self.graph, self.plan, self.activations, self.weights)
@@ -109,8 +111,26 @@ def quantized(
     collect(
         graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], {name: (s,) for name, s in sketchers.items()}
     )
-    activations = activation_params(made, {name: s.result() for name, s in sketchers.items()}, recipe.calibration)
-    return Quantized(graph, made, activations, weight_params(graph, made, activations, recipe.calibration))
+    sketches = {name: s.result() for name, s in sketchers.items()}
+    activations = activation_params(made, sketches, recipe.calibration)
+    return Quantized(graph, made, activations, weight_params(graph, made, activations, recipe.calibration), sketches)
+
+
+def bench(graph: Graph, feeds: Sequence[Feed], recipe: Recipe = EVERYWHERE, target: Target = X86) -> tuple[Draft, Lab]:
+    """A first draft of a model, and the laboratory for algorithms on it."""
+    shapes = concrete_shapes(graph, {})
+    made = quantized(graph, feeds, target, recipe)
+    fit, held_out = split(feeds)
+    lab = Lab(
+        graph,
+        fit,
+        held_out,
+        recipe.calibration,
+        lambda kept: plan(graph, target, recipe, shapes, kept=kept),
+        lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
+        Options(),
+    )
+    return Draft(graph, graph, made.plan, made.sketches, made.activations, made.weights), lab
 
 
 def run(

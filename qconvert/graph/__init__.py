@@ -3,6 +3,7 @@
 from .io import load, rename_data, save, serialize
 from .model import Dim, Edit, Graph, Node, TensorType, sort
 from .proto import from_proto, to_proto
+from .schemas import gives, only_tensors, takes
 from .shapes import infer_types
 from .weights import Array, Lazy, Mapped, Weight, numpy_dtype, onnx_dtype, weight
 
@@ -17,14 +18,17 @@ __all__ = [
     "TensorType",
     "Weight",
     "from_proto",
+    "gives",
     "infer_types",
     "load",
     "numpy_dtype",
+    "only_tensors",
     "onnx_dtype",
     "rename_data",
     "save",
     "serialize",
     "sort",
+    "takes",
     "to_proto",
     "weight",
 ]

@@ -3,12 +3,20 @@
 from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
 from .mixed import MixedPrecision, mixed_precision
-from .model import Algorithm, AlgorithmStep, improve
+from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve
+from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
 from .reconstruct import Reconstruction, reconstruct
 from .refine import Refinement, refine
 
 ALGORITHMS: dict[str, Algorithm] = {
+    "prune": Algorithm(
+        "weights that matter least set to zero, the others make up for it; by name only",
+        Pruning,
+        prune,
+        auto=False,
+        by_name=True,
+    ),
     "equalize": Algorithm(
         "channels of uneven range scaled alike, between activations and weights", Equalization, equalize
     ),
@@ -20,4 +28,15 @@ ALGORITHMS: dict[str, Algorithm] = {
     "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
 }
 
-__all__ = ["ALGORITHMS", "Algorithm", "AlgorithmStep", "Draft", "Lab", "affordable", "improve", "split"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "AlgorithmStep",
+    "AutoSteps",
+    "Draft",
+    "Lab",
+    "Step",
+    "affordable",
+    "improve",
+    "split",
+]

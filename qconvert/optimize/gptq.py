@@ -18,6 +18,8 @@ _BLOCK = 128
 def gptq(weights: Array, gram: Array, scale: Array, limits: tuple[int, int], damping: float = 0.01) -> Array:
     """Codes [O, K] of the weights [O, K] with the least error of the output under the inputs' second moments.
 
+    Weights that are exactly zero, as pruning leaves them, stay so.
+
     Args:
         gram: [K, K], mean of x xᵀ.
         scale: [O] or scalar, symmetric.
@@ -30,7 +32,7 @@ def gptq(weights: Array, gram: Array, scale: Array, limits: tuple[int, int], dam
     steps = np.broadcast_to(np.asarray(scale, dtype=np.float64), (weights.shape[0],))[:, None]
     dead = np.diag(gram) <= 0
     order = np.argsort(-np.diag(gram), kind="stable")
-    factor = _inverse_factor(gram[np.ix_(order, order)], dead[order], damping)
+    factor = inverse_factor(gram[np.ix_(order, order)], dead[order], damping)
     if factor is None:
         return nearest(weights, steps, limits)
     codes = _rounded((weights.astype(np.float64) / steps)[:, order], factor, limits)
@@ -44,8 +46,8 @@ def nearest(weights: Array, steps: Array, limits: tuple[int, int]) -> Array:
     return np.asarray(np.clip(np.rint(weights / steps), *limits))
 
 
-def _inverse_factor(gram: Array, dead: Array, damping: float) -> Array | None:
-    """Upper Cholesky factor of the inverse of the damped Gram matrix, None if it has none."""
+def inverse_factor(gram: Array, dead: Array, damping: float) -> Array | None:
+    """Upper Cholesky factor [K, K] of the inverse of the damped Gram matrix, None if it has none."""
     matrix = np.array(gram, dtype=np.float64)
     diagonal = np.einsum("ii->i", matrix)
     mean = float(diagonal[~dead].mean()) if (~dead).any() else 1.0
@@ -61,13 +63,13 @@ def _inverse_factor(gram: Array, dead: Array, damping: float) -> Array | None:
 
 def _rounded(targets: Array, factor: Array, limits: tuple[int, int]) -> Array:
     """Round column by column, in blocks so that most of the correction is a matrix product."""
-    left, codes = targets.copy(), np.empty_like(targets)
+    left, codes, zero = targets.copy(), np.empty_like(targets), targets == 0
     size = targets.shape[1]
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
         errors = np.empty((targets.shape[0], end - start))
         for i in range(start, end):
-            codes[:, i] = np.clip(np.rint(left[:, i]), *limits)
+            codes[:, i] = np.where(zero[:, i], 0, np.clip(np.rint(left[:, i]), *limits))
             errors[:, i - start] = (left[:, i] - codes[:, i]) / factor[i, i]
             left[:, i + 1 : end] -= np.outer(errors[:, i - start], factor[i, i + 1 : end])
         left[:, end:] -= errors @ factor[start:end, end:]

@@ -35,12 +35,32 @@ class Algorithm:
         settings: type of its settings in the recipe; its defaults are used by `auto`.
         run: improves a draft.
         auto: part of `algorithms: auto`, in the order of the table.
+        by_name: it gives accuracy away for something else, so that only a recipe that names it runs it.
     """
 
     title: str
     settings: type[Settings]
     run: Callable[[Draft, Lab, Any], Draft]
     auto: bool = True
+    by_name: bool = False
+
+
+class AutoSteps(Settings):
+    """Settings of the entry `auto` in a list of algorithms: there are none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One algorithm to run.
+
+    Attributes:
+        always: keep its change whatever it does to the score, as it was asked for by name.
+    """
+
+    name: str
+    algorithm: Algorithm
+    settings: Settings
+    always: bool = False
 
 
 _WORTH_DB = 0.05  # less is noise of the held-out samples
@@ -49,25 +69,21 @@ _WORTH_DB = 0.05  # less is noise of the held-out samples
 def improve(
     draft: Draft,
     lab: Lab,
-    steps: Sequence[tuple[str, Algorithm, Settings]],
-    always: bool,
+    steps: Sequence[Step],
     progress: Callable[[int, int], None],
 ) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
-    """Run algorithms one after the other.
-
-    Args:
-        steps: name, row and settings of each.
-        always: keep every step (they were asked for by name); otherwise only those that gain.
-    """
+    """Run algorithms one after the other; a step that does not gain is dropped unless it was asked for by name."""
     done: list[AlgorithmStep] = []
     best, score = draft, lab.score(draft)
-    for n, (name, algorithm, settings) in enumerate(steps):
+    for n, step in enumerate(steps):
         start = time.perf_counter()
-        candidate = algorithm.run(best, lab, settings)
+        candidate = step.algorithm.run(best, lab, step.settings)
         after = lab.score(candidate) if candidate is not best else score
-        kept = candidate is not best and (always or after > score + _WORTH_DB)
+        kept = candidate is not best and (step.always or after > score + _WORTH_DB)
         done.append(
-            AlgorithmStep(name=name, kept=kept, before_db=score, after_db=after, seconds=time.perf_counter() - start)
+            AlgorithmStep(
+                name=step.name, kept=kept, before_db=score, after_db=after, seconds=time.perf_counter() - start
+            )
         )
         if kept:
             best, score = candidate, after

@@ -184,4 +184,4 @@ def _targets(matrix: Array, gram: Array, cross: Array, damping: float) -> Array:
     diagonal = np.einsum("gkk->gk", gram).mean(axis=1)
     damped = gram + np.eye(gram.shape[1]) * np.maximum(damping * diagonal, 1e-12)[:, None, None]
     change = np.linalg.solve(damped, (cross - gram).transpose(0, 2, 1)).transpose(0, 2, 1)
-    return np.asarray(matrix + matrix @ change)
+    return np.where(matrix == 0, 0.0, matrix + matrix @ change)  # what was pruned stays so

@@ -9,12 +9,11 @@ from threadpoolctl import threadpool_limits
 
 from ..calibrate import Sketch, activation_params, weight_params
 from ..data import Dataset
-from ..data.settings import Settings
 from ..emit import EMITTERS
 from ..emit.half import half_scales, to_half
 from ..emit.norms import sums_before_norms
 from ..graph import Graph
-from ..optimize import ALGORITHMS, Algorithm, AlgorithmStep, Draft, Lab, affordable, improve, split
+from ..optimize import ALGORITHMS, AlgorithmStep, Draft, Lab, Step, affordable, improve, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
 from ..runtime import Options
 from .events import Stages
@@ -66,7 +65,7 @@ def best_draft(
         with threadpool_limits(
             1, "blas"
         ):  # sums in another order would give other bytes, and small products are faster so
-            return improve(draft, lab, steps, recipe.algorithms != "auto", progress)
+            return improve(draft, lab, steps, progress)
 
 
 def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Source | None, threads: int) -> Lab:
@@ -86,12 +85,16 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
     )
 
 
-def steps_of(recipe: Recipe, words: Vocabulary) -> list[tuple[str, Algorithm, Settings]]:
-    """The recipe's algorithms with their settings, in order.
+def steps_of(recipe: Recipe, words: Vocabulary) -> list[Step]:
+    """The recipe's algorithms with their settings, in order; `auto` among named ones stands for all of its own.
 
     Raises:
         QConvertError: R005 for settings that do not fit.
     """
+    auto = [Step(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
     if recipe.algorithms == "auto":
-        return [(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
-    return [(name, ALGORITHMS[name], settings) for name, settings in chosen_algorithms(recipe, words)]
+        return auto
+    found: list[Step] = []
+    for name, settings in chosen_algorithms(recipe, words):
+        found += auto if name == "auto" else [Step(name, ALGORITHMS[name], settings, always=True)]
+    return found

@@ -84,8 +84,8 @@ class Workshop:
         with self.stages.stage("optimize") as progress:
             for n, step in enumerate(steps):
                 if enough():
-                    return draft, tuple(name for name, _, _ in steps[n:])
-                draft, _ = improve(draft, lab, [step], recipe.algorithms != "auto", lambda done, total: None)
+                    return draft, tuple(later.name for later in steps[n:])
+                draft, _ = improve(draft, lab, [step], lambda done, total: None)
                 progress(n + 1, len(steps))
         return draft, ()
 

@@ -44,6 +44,8 @@ from .measure import Made, measure, raise_errors
 from .planning import Planned, make_plan, target_of
 from .record import data_info, make_record, model_info
 from .reports import stage_reports, stale_reports
+from .sparsity import note as sparsity_note
+from .sparsity import sparsity_of
 from .staging import Destination, destination, guarded, publish, sha256, staged, write_text
 from .words import vocabulary
 
@@ -110,6 +112,8 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     sketches, widening = _calibrate(request, planned, dataset, stages)
     draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), request.source, stages, request.threads)
     planned = replace(planned, plan=draft.plan)
+    sparse = sparsity_of(draft, steps, planned.target)
+    stages.note(*((sparsity_note(sparse),) if sparse else ()))
     form = form_of(planned, recipe)
     with stages.stage("emit"):
         product = form.emit(draft, planned, recipe, _provenance(request, planned, dataset))
@@ -137,7 +141,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.model,
             request.data,
         )
-        record = with_details(record, planned, draft, sketches, widening)
+        record = with_details(record, planned, draft, sketches, widening).model_copy(update={"sparsity": sparse})
         final = _publish(record, recipe, files, proved.companions, place, folder)
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))

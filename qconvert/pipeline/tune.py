@@ -190,8 +190,8 @@ class _Tuning:
 
     def _variants(self) -> tuple[Variant, ...]:
         """Changes of the whole recipe: algorithms that `auto` leaves out, and for speed as many float layers as the model says."""
-        more = [name for name, row in ALGORITHMS.items() if not row.auto]
-        everything = tuple(name for name, row in ALGORITHMS.items())
+        more = [name for name, row in ALGORITHMS.items() if not (row.auto or row.by_name)]
+        everything = tuple(name for name, row in ALGORITHMS.items() if not row.by_name)
         found = (
             [Variant(f"with {', '.join(more)}", (("algorithms", everything),))]
             if more and self.base.recipe.algorithms == "auto"

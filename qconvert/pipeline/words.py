@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..calibrate.methods import RANGE_METHODS
 from ..evaluate.metrics import METRICS
-from ..optimize import ALGORITHMS
+from ..optimize import ALGORITHMS, AutoSteps
 from ..recipe import Vocabulary
 from ..report import FORMATS
 from ..targets import TARGETS
@@ -19,7 +19,7 @@ def vocabulary() -> Vocabulary:
         tuple(TARGETS),
         tuple(RANGE_METHODS),
         tuple(METRICS),
-        {name: a.settings for name, a in ALGORITHMS.items()},
+        {**{name: a.settings for name, a in ALGORITHMS.items()}, "auto": AutoSteps},
         tuple(FORMATS),
     )
 

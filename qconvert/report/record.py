@@ -181,6 +181,21 @@ class OutputInfo(Value):
     sha256: str
 
 
+class Sparsity(Value):
+    """Zeros among the weights of the layers that can be pruned, after rounding.
+
+    Attributes:
+        zeros: share of the weights that are zero, 0..1.
+        two_of_four: share of the weights in layers with two zeros in every four neighbouring inputs, 0..1.
+        gain: what the target's runtime makes of it.
+    """
+
+    layers: int
+    zeros: Number
+    two_of_four: Number
+    gain: str
+
+
 class RunRecord(Value):
     """Everything about one run; `schema_version` changes whenever a field changes its meaning or goes."""
 
@@ -197,6 +212,7 @@ class RunRecord(Value):
     histograms: tuple[Histogram, ...] = ()
     sizes: tuple[TensorSize, ...] = ()
     algorithms: tuple[AlgorithmStep, ...] = ()
+    sparsity: Sparsity | None = None
     proofs: tuple[SessionProof, ...] = ()
     readback: Readback | None = None
     forecast: str | None = None

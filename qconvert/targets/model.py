@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+_DENSE = "no time, the kernels multiply zeros like any number; only a compressed archive of the file gets smaller"
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -225,6 +227,10 @@ class Target:
     ] = ()  # operators that requantize elsewhere and whose kernel here keeps its input's scale
     fixed_scales: tuple[FixedScale, ...] = ()  # outputs whose parameters the kernels dictate
     per_tensor: tuple[str, ...] = ()  # operators whose weights have one scale unless a rule says otherwise
+    sparsity: tuple[tuple[str, str], ...] = (  # pattern of zeros to what the runtime gains from it
+        ("unstructured", _DENSE),
+        ("2:4", _DENSE),
+    )
     advice: tuple[tuple[str, str], ...] = ()  # operator to what to do instead, for the refusal
 
     def kernels_of(self, op: str) -> tuple[Kernel, ...]:

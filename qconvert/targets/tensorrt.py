@@ -34,5 +34,12 @@ TENSORRT = Target(
     deployed_here=False,
     precisions=("float32", "float16"),
     try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",
+    sparsity=(
+        ("unstructured", "no time, the kernels multiply zeros like any number; `pattern: 2:4` is the one that gains"),
+        (
+            "2:4",
+            "sparse tensor cores (Ampere and later) skip half of the products; build with `trtexec --sparsity=enable`",
+        ),
+    ),
     source="symmetric int8 only, zero points 0, float bias, Q/DQ on every input of weighted layers and on the skip input of a residual Add",
 )

@@ -4,20 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quantize_support import X86, random, text_model
+from quantize_support import bench, random, text_model
 
-from qconvert.calibrate import Sketcher, activation_params, collect, fake_quantize, weight_params
-from qconvert.data import Sample
-from qconvert.emit import emit_qdq
-from qconvert.optimize import ALGORITHMS, Draft, Lab, improve, split
+from qconvert.calibrate import activation_params, fake_quantize
+from qconvert.optimize import ALGORITHMS, Step, improve, split
 from qconvert.optimize.lockstep import stations, walk
 from qconvert.optimize.mixed import MixedPrecision, mixed_precision, rounded
 from qconvert.optimize.ranges import RangeChoice, choose_ranges
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
 from qconvert.optimize.refine import Refinement, refine
-from qconvert.plan import plan
 from qconvert.recipe.types import Recipe
-from qconvert.runtime import Options, concrete_shapes, opened
+from qconvert.runtime import opened
 
 RECIPE = Recipe(placement="everywhere", mode="static")
 NET = """(float[1,8,8,8] x) => (float[1,8,8,8] y) {
@@ -49,24 +46,7 @@ def net(outlier=1.0):
 def laboratory(graph, recipe=RECIPE, count=40):
     rng = np.random.default_rng(0)
     feeds = [{"x": rng.standard_normal((1, 8, 8, 8)).astype(np.float32) ** 3} for _ in range(count)]
-    shapes = concrete_shapes(graph, {})
-    chosen = plan(graph, X86, recipe, shapes)
-    observers = {name: (Sketcher(),) for name in chosen.taps}
-    collect(graph, [Sample(str(i), f) for i, f in enumerate(feeds)], observers)
-    sketches = {name: watching[0].result() for name, watching in observers.items()}
-    activations = activation_params(chosen, sketches, recipe.calibration)
-    weights = weight_params(graph, chosen, activations, recipe.calibration)
-    fit, held_out = split(feeds)
-    lab = Lab(
-        graph,
-        fit,
-        held_out,
-        recipe.calibration,
-        lambda kept: plan(graph, X86, recipe, shapes, kept=kept),
-        lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
-        Options(),
-    )
-    return Draft(graph, graph, chosen, sketches, activations, weights), lab
+    return bench(graph, feeds, recipe)
 
 
 def test_split_keeps_the_parts_apart():
@@ -192,10 +172,10 @@ def test_steps_that_do_not_help_are_not_kept():
             activations={n: replace(p, scale=p.scale * 8) for n, p in d.activations.items()}
         ),
     )
-    best, steps = improve(draft, lab, [("spoil", spoil, RangeChoice())], False, lambda done, total: None)
+    best, steps = improve(draft, lab, [Step("spoil", spoil, RangeChoice())], lambda done, total: None)
     assert best is draft
     assert [s.kept for s in steps] == [False]
     assert steps[0].after_db < steps[0].before_db
-    best, steps = improve(draft, lab, [("spoil", spoil, RangeChoice())], True, lambda done, total: None)
+    best, steps = improve(draft, lab, [Step("spoil", spoil, RangeChoice(), always=True)], lambda done, total: None)
     assert best is not draft
     assert steps[0].kept
