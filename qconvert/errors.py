@@ -181,6 +181,7 @@ CODES: dict[str, Code] = {
     "C311": Code("weight code -128", "Weights are symmetric, -127 to 127; optimized kernels may overflow on -128."),
     "C312": Code("limit of a TFLM kernel", "The kernel exists, but not for this number of inputs, this rank, or a parameter that is computed at run time."),
     "C313": Code("refused by an interpreter", "An interpreter that is installed here does not load or run the file; the message is what its kernel printed."),
+    "C314": Code("state from the run before", "A recurrent operator goes on from where the run before ended in some kernels, and starts from zeros in others. Files of qconvert set the state in every run."),
     # --- bugs -------------------------------------------------------------------------------------------------------
     "X001": Code("internal error", "qconvert did something it should not. Please report it with the log file that the message names."),
     "X002": Code("stopped", "The run was interrupted (Ctrl-C, exit code 130) or terminated (SIGTERM, exit code 143). Partial files were removed; an older output is as it was."),

@@ -63,6 +63,8 @@ OPS: dict[str, OpSpec] = {
     "ConvTranspose": OpSpec((D, W, B), weighted=True),
     "Gemm": OpSpec((D, W, B), weighted=True),
     "MatMul": OpSpec((D, W), weighted=True),
+    # several products in one kernel, with what lies between them: none that algorithms for one product could see
+    "LSTM": OpSpec((D, W, W, B, P)),
     # element by element, each operand with its own scale
     "Add": OpSpec((D,)),
     "Sub": OpSpec((D,)),
@@ -140,7 +142,14 @@ def weight_axis(node: Node, rank: int) -> int | None:
             return 0 if node.attr("transB", 0) else 1
         case "MatMul":
             return rank - 1 if rank >= 2 else None
+        case "LSTM":
+            return 1
     return None
+
+
+def weight_gates(node: Node) -> int:
+    """Equal parts of the weight's output-channel axis that belong to different products of one kernel; 0 for one product."""
+    return 4 if node.op == "LSTM" else 0  # gates
 
 
 def clamp_bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
@@ -174,6 +183,8 @@ def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
             return prod(out) * weight[1 if node.attr("transB", 0) else 0]
         case "MatMul":
             return prod(out) * (weight[-2] if len(weight) > 1 else weight[0])
+        case "LSTM":
+            return prod(out) * 4 * (weight[2] + weight[1] // 4)
     return 0
 
 

@@ -11,6 +11,7 @@ from ..data import Sample
 from ..errors import fail
 from ..graph import Array, Graph
 from ..runtime import Options, opened
+from .cells import with_cell_states
 
 
 class Observer(Protocol):
@@ -45,7 +46,7 @@ def collect(
         QConvertError: M009 where the model does not run, M013 where it produces NaN or infinity.
     """
     names = [name for name in observers if name not in graph.feeds]
-    exposed = graph.with_(outputs=tuple(names) or graph.outputs[:1])
+    exposed = with_cell_states(graph.with_(outputs=tuple(names) or graph.outputs[:1]))
     count = 0
     with opened(exposed, Options(threads=threads)) as session:
         for sample in samples:

@@ -59,6 +59,8 @@ def params_for_range(
         with np.errstate(divide="ignore", invalid="ignore"):
             zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
     scale = np.where(scale > 0, np.maximum(scale, SMALLEST_SCALE), 1.0)
+    if format_.exponents is not None:
+        scale = 2.0 ** np.clip(np.ceil(np.log2(scale)), *format_.exponents)
     return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis, block)
 
 

@@ -77,6 +77,7 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
         method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error.
     """
     rows = block_rows(array, chosen.axis, chosen.block)
+    rows = rows.reshape(chosen.gates, -1) if chosen.axis is not None and chosen.gates else rows
     low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
     if chosen.format.symmetric:
         high = np.maximum(-low, high)
@@ -84,6 +85,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     if method == "mse" and rows.size and (chosen.format.symmetric or chosen.block or chosen.axis is not None):
         factor = _best_shrink(rows, low, high, chosen.format)
         low, high = low * factor, high * factor
+    if chosen.axis is not None and chosen.gates:
+        low, high = (np.repeat(end, array.shape[chosen.axis] // chosen.gates) for end in (low, high))
     params = params_for_range(chosen.format, low, high, chosen.axis, chosen.block)
     shape = () if chosen.axis is None else (array.shape[chosen.axis], -1) if chosen.block else (-1,)
     return replace(params, scale=params.scale.reshape(shape), zero_point=params.zero_point.reshape(shape))

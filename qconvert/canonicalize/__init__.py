@@ -26,16 +26,27 @@ from .gemm import plain_gemm
 from .hard_swish import split_hard_swish
 from .inputs import weights_out_of_inputs
 from .layer_norm import fuse_layer_norm
+from .lstm import forward_lstm, why_not_fused
 from .matmul_add import matmul_add_to_gemm
 from .names import name_nodes
 from .no_ops import drop_no_ops
 from .opset import raise_opset
 from .rewrite import Rewrite, Rule
 from .stem_channels import pad_stem_channels
-from .unroll import unroll
+from .unroll import unroll, why_not_unrolled
 from .whole_pool import whole_pool
 
-__all__ = ["OPSET", "RULES", "Applied", "Canonical", "Rewrite", "Rule", "canonicalize"]
+__all__ = [
+    "OPSET",
+    "RULES",
+    "Applied",
+    "Canonical",
+    "Rewrite",
+    "Rule",
+    "canonicalize",
+    "why_not_fused",
+    "why_not_unrolled",
+]
 
 OPSET = "opset"  # the first step, which is no row of the table because it needs to know the opset
 MAX_ROUNDS = 20
@@ -61,6 +72,7 @@ RULES: dict[str, Rule] = {
     "hard-swish": Rule(
         split_hard_swish, "HardSwish -> Add, Clip, Mul with the factor in the next weights", always=False
     ),
+    "forward-lstm": Rule(forward_lstm, "LSTM -> forward, time first, one output, for a fused kernel", always=False),
     "unroll": Rule(unroll, "short LSTM and GRU layers -> their steps", always=False),
     "decompose": Rule(decompose, "operators without an integer kernel -> operators that have one", always=False),
     "whole-pool": Rule(whole_pool, "AveragePool over all of space -> GlobalAveragePool", always=False),

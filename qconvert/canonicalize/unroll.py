@@ -13,24 +13,27 @@ import numpy as np
 from ..errors import Diagnostic
 from ..graph import Array, Edit, Graph, Node
 from .decompose import Chain
+from .lstm import why_not_fused, why_not_plain
 from .match import static_dims
 from .rewrite import Change, Rewrite, label, left, sweep
 
 MOST_STEPS = 32
 _GATES = {"LSTM": 4, "GRU": 3}
-_DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
 
 
 def unroll(graph: Graph) -> Rewrite:
-    """Unroll every LSTM and GRU of up to 32 steps."""
+    """Unroll every LSTM and GRU of up to 32 steps that no fused kernel can run."""
     return sweep(graph, _attempt)
 
 
 def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
     if node.op not in _GATES or node.domain:
         return None
+    fused = why_not_fused(graph, node) if node.op == "LSTM" else ""
+    if node.op == "LSTM" and not fused:
+        return None
     dims = static_dims(graph.type_of(node.input(0)).shape)
-    reason = _why_not(graph, node, dims)
+    reason = why_not_unrolled(graph, node)
     if reason or dims is None:
         return left(node, reason)
 
@@ -39,29 +42,17 @@ def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
         _layer(chain, dims)
         chain.done()
 
-    return Change(f"{label(node)} -> {dims[0]} steps", (node,), apply)
+    return Change(f"{label(node)} -> {dims[0]} steps" + (f", as {fused}" if fused else ""), (node,), apply)
 
 
-def _why_not(graph: Graph, node: Node, dims: tuple[int, ...] | None) -> str:
+def why_not_unrolled(graph: Graph, node: Node) -> str:
+    """Why an LSTM or GRU cannot be unrolled, "" if it can."""
+    dims = static_dims(graph.type_of(node.input(0)).shape)
     if dims is None or len(dims) != 3:
         return "its input has no fixed size"
     if dims[0] > MOST_STEPS:
-        return f"{dims[0]} steps are too many to unroll (most: {MOST_STEPS}); run it step by step with the state as inputs and outputs"
-    if any(node.input(i) not in graph.weights for i in (1, 2)) or (
-        node.input(3) and node.input(3) not in graph.weights
-    ):
-        return "its weights are computed at run time"
-    lengths = graph.constant(node.input(4)) if node.input(4) else np.full(1, dims[0])
-    if lengths is None or (lengths != dims[0]).any():
-        return "sequences of different length"
-    if node.input(7) or node.attr("clip") is not None or node.attr("layout", 0) or node.attr("input_forget", 0):
-        return "peepholes, clip, layout and input_forget are not unrolled"
-    wanted = _DEFAULTS[node.op] * (2 if node.attr("direction", "forward") == "bidirectional" else 1)
-    return (
-        ""
-        if tuple(node.attr("activations") or wanted) == wanted
-        else f"activations {node.attr('activations')} are not unrolled"
-    )
+        return f"{dims[0]} steps are too many to unroll (most: {MOST_STEPS})"
+    return why_not_plain(graph, node, dims[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..canonicalize import why_not_fused, why_not_unrolled
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, inputs_with
 from ..targets.model import Limit
@@ -215,6 +216,12 @@ def _matrix(call: Call, _: Any) -> str:
     )
 
 
+def _fused_lstm(call: Call, _: Any) -> str:
+    reason = why_not_fused(call.graph, call.node)
+    other = why_not_unrolled(call.graph, call.node) if reason else ""
+    return f"{reason}; {other}" if other and other != reason else reason
+
+
 def _exponent(call: Call, _: Any) -> str:
     value = call.graph.constant(call.node.input(1))
     fine = value is not None and value.size == 1 and float(value.reshape(-1)[0]) in (2.0, -0.5)
@@ -222,8 +229,11 @@ def _exponent(call: Call, _: Any) -> str:
 
 
 def _forward_slice(call: Call, _: Any) -> str:
+    """Steps forward, or one whole axis backward."""
     steps = call.graph.constant(call.node.input(4)) if call.node.input(4) else None
-    return "a negative step reads backwards" if steps is not None and bool((steps < 0).any()) else ""
+    if steps is None or bool((steps > 0).all()):
+        return ""
+    return "" if steps.tolist() == [-1] and call.out == call.shape(0) else "a negative step reads only a part backward"
 
 
 def _pad_mode(call: Call, _: Any) -> str:
@@ -275,6 +285,7 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "not-dilated": _not_dilated,
     "plain-transpose": _plain_transpose,
     "matrix": _matrix,
+    "fused-lstm": _fused_lstm,
     "exponent": _exponent,
     "forward-slice": _forward_slice,
     "pad-mode": _pad_mode,

@@ -88,16 +88,18 @@ class WeightPlan:
         axis: one scale an index of this axis; None for one scale.
         block: weights of one channel, in the order of the remaining axes, that share a scale; 0 for all of them.
         form: how it is stored, for layers that compute in float.
+        gates: the axis consists of so many equal parts (the gates of an LSTM), each with one scale; 0 for none.
     """
 
     format: Format
     axis: int | None = None
     block: int = 0
     form: WeightForm | None = None
+    gates: int = 0
 
     def scales(self, shape: tuple[int, ...]) -> int:
         """Number of scales of a weight of this shape."""
-        channels = shape[self.axis] if self.axis is not None else 1
+        channels = (self.gates or shape[self.axis]) if self.axis is not None else 1
         return channels * max(1, -(-prod(shape) // max(channels, 1) // self.block) if self.block else 1)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import fail
 from ..graph import Graph, Node
-from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis
+from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
 from ..recipe.types import Change
 from ..targets.model import Format
 from .candidates import weight_only
@@ -72,7 +72,7 @@ def _check_wide(
 ) -> None:
     for node in work.graph.nodes:
         names = (
-            [n for n in node.outputs if n in leaders]
+            [n for n in node.outputs if n in leaders and _inner(work, n) is None]
             if node.op in work.target.narrow_only and nodes[node.name].kind is Kind.INTEGER
             else []
         )
@@ -149,7 +149,19 @@ def _rule_for(work: Work, name: str) -> tuple[Change, Change]:
     ) if producer is not None else NO_RULE
 
 
+def _inner(work: Work, name: str) -> Format | None:
+    """The format of a value that only its kernel reads."""
+    producer = work.graph.producer.get(name)
+    if producer is None:
+        return None
+    place = producer.outputs.index(name)
+    return next((f.format for f in work.target.inner_formats if (f.op, f.output) == (producer.op, place)), None)
+
+
 def _format(work: Work, names: list[str]) -> Format:
+    inner = _inner(work, names[0])
+    if inner is not None:
+        return inner
     rules = [rule for name in names for rule in _rule_for(work, name)]
     bits = next((r.bits for r in rules if r.bits is not None), 8)
     symmetric = next((r.symmetric for r in rules if r.symmetric is not None), None)
@@ -164,6 +176,8 @@ def _format(work: Work, names: list[str]) -> Format:
 
 
 def _method(work: Work, name: str) -> str:
+    if _inner(work, name) is not None:
+        return "min-max"
     return next((r.method for r in _rule_for(work, name) if r.method is not None), "")
 
 
@@ -242,7 +256,7 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
                 "remove one of `weight_bits` and `granularity`",
             )
         format_ = work.target.small_weight
-    return WeightPlan(format_, axis)
+    return WeightPlan(format_, axis, gates=weight_gates(node))
 
 
 def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> frozenset[str]:

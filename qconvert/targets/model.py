@@ -17,12 +17,14 @@ class Format:
         symmetric: zero point fixed to 0 (signed) or to the middle (unsigned).
         narrow: leave out the most negative code, so that the grid is symmetric.
         bits: number of bits that are used; fewer than those of the dtype for reduced ranges.
+        exponents: the scale is a power of two with an exponent between these, as kernels want it that shift.
     """
 
     dtype: str
     symmetric: bool
     narrow: bool = False
     bits: int = 8
+    exponents: tuple[int, int] | None = None
 
     @property
     def qmin(self) -> int:
@@ -181,6 +183,18 @@ class FixedScale:
 
 
 @dataclass(frozen=True, slots=True)
+class InnerFormat:
+    """Format of one output of an operator that only its kernel reads, such as the cell state of an LSTM.
+
+    Its range is that of the data, whatever the range method.
+    """
+
+    op: str
+    output: int
+    format: Format
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Everything that is particular to one target. No other code knows a target's name."""
 
@@ -226,6 +240,7 @@ class Target:
         str, ...
     ] = ()  # operators that requantize elsewhere and whose kernel here keeps its input's scale
     fixed_scales: tuple[FixedScale, ...] = ()  # outputs whose parameters the kernels dictate
+    inner_formats: tuple[InnerFormat, ...] = ()  # outputs that stay inside a kernel and have a format of their own
     per_tensor: tuple[str, ...] = ()  # operators whose weights have one scale unless a rule says otherwise
     sparsity: tuple[tuple[str, str], ...] = (  # pattern of zeros to what the runtime gains from it
         ("unstructured", _DENSE),

@@ -6,7 +6,7 @@ one in the PyPI package `tflite-micro` 0.dev20261023. A kernel that only LiteRT 
 
 from __future__ import annotations
 
-from .model import FixedScale, Format, Kernel, Limit, Session, Target
+from .model import FixedScale, Format, InnerFormat, Kernel, Limit, Session, Target
 
 _WEIGHT = Limit("weight-constant")
 _STATIC = Limit("static-params")
@@ -23,6 +23,7 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("ConvTranspose", limits=(_PADS, _WEIGHT, _PLANE, Limit("attribute", "group=1"), Limit("plain-transpose")), source="TRANSPOSE_CONV"),
     Kernel("Gemm", limits=(_WEIGHT, Limit("attribute", "transA=0"), Limit("attribute", "alpha=1"), Limit("attribute", "beta=1")), source="FULLY_CONNECTED"),
     Kernel("MatMul", limits=(Limit("matrix"),), source="FULLY_CONNECTED, BATCH_MATMUL"),
+    Kernel("LSTM", limits=(Limit("fused-lstm"),), source="UNIDIRECTIONAL_SEQUENCE_LSTM: 8-bit weights, 16-bit cell state"),
     Kernel("Add", limits=_BINARY, source="ADD"),
     Kernel("Sub", limits=_BINARY, source="SUB"),
     Kernel("Mul", limits=_BINARY, source="MUL"),
@@ -77,8 +78,12 @@ FIXED: tuple[FixedScale, ...] = (
     FixedScale("Tanh", 16, 1 / 32768, 0),
 )
 
+# The cell state: int16, a power of two as scale (the kernel shifts), at most 2^-9 (LiteRT refuses more).
+INNER = (InnerFormat("LSTM", 2, Format("int16", symmetric=True, bits=16, exponents=(-15, -9))),)
+
 # Kernels that take int8 only (TFLM matrix of types); all others take int16 as well.
 NARROW = (
+    "LSTM",
     "Div",
     "Reciprocal",
     "Pow",
@@ -131,10 +136,11 @@ TFLITE_MICRO = Target(
     deployed_here=False,
     whole=True,
     static_shapes=True,
-    lowers=("unroll", "decompose", "whole-pool", "matmul-add-to-gemm"),
+    lowers=("forward-lstm", "unroll", "decompose", "whole-pool", "matmul-add-to-gemm"),
     same_scale=("AveragePool",),
     join_concat=True,
     fixed_scales=FIXED,
+    inner_formats=INNER,
     per_tensor=("Gemm", "MatMul"),
     advice=ADVICE,
     source="full-integer int8 by the TensorFlow Lite quantization specification; every operator must have an integer kernel in TFLM",

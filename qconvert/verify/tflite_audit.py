@@ -192,6 +192,70 @@ def _fixed(file: ReadFile) -> Findings:
             )
 
 
+_GATES = 4
+_UNUSED_OF_LSTM = {**dict.fromkeys((9, 10, 11), "peepholes"), **dict.fromkeys((16, 17), "a projection"), **dict.fromkeys((20, 21, 22, 23), "normalized gates")}  # fmt: skip
+_LARGEST_CELL_SCALE = 2.0**-9
+
+
+def _recurrent(file: ReadFile) -> Findings:
+    """UNIDIRECTIONAL_SEQUENCE_LSTM in 8 bits with a cell state of 16."""
+    written = {id(t) for op in file.ops for t in op.outputs}
+    for op in file.ops:
+        if op.name != "UNIDIRECTIONAL_SEQUENCE_LSTM" or len(op.inputs) != 24:
+            continue
+        for extra in dict.fromkeys(text for n, text in _UNUSED_OF_LSTM.items() if op.inputs[n] is not None):
+            yield Diagnostic("C312", f"it has {extra}, TFLM has no kernel for them", str(op))
+        needed = [op.inputs[n] for n in (0, *range(1, 9), *range(12, 16), 18, 19)]
+        if any(t is None for t in needed):
+            yield Diagnostic("C312", "a matrix, bias or state is missing, TFLM needs them all", str(op))
+            continue
+        data, *matrices = (t for t in needed[:9] if t is not None)
+        *biases, hidden, cell = (t for t in needed[9:] if t is not None)
+        yield from _matrices(op, data, matrices, biases)
+        yield from _states(op, hidden, cell, written)
+
+
+def _matrices(op: ReadOp, data: ReadTensor, matrices: list[ReadTensor], biases: list[ReadTensor]) -> Findings:
+    for matrix in matrices:
+        if matrix.scale.size != 1 or matrix.zero_point.any():
+            yield Diagnostic("C304", "the matrix of a gate needs one scale and the zero point 0", f"{op}, {matrix}")
+        if matrix.data is not None and matrix.dtype == "int8" and matrix.data.min(initial=0) == -128:
+            yield Diagnostic("C311", "a weight has the code -128, outside the symmetric range", f"{op}, {matrix}")
+    for bias, matrix in zip(biases, matrices[:_GATES], strict=True):
+        product = data.scale[:1] * matrix.scale[:1]
+        if not np.allclose(bias.scale, product, rtol=_BIAS_TOLERANCE, atol=0) or bias.zero_point.any():
+            yield Diagnostic(
+                "C305",
+                "the bias is not in input scale times weight scale with zero point 0",
+                f"{op}, {bias}",
+                "the kernels ignore the bias scale, so its codes must be in that product",
+            )
+
+
+def _states(op: ReadOp, hidden: ReadTensor, cell: ReadTensor, written: set[int]) -> Findings:
+    for state in (hidden, cell):
+        if not state.variable:
+            yield Diagnostic("C312", "a state is no variable tensor, TFLM refuses that", f"{op}, {state}")
+        elif id(state) not in written:
+            yield Diagnostic(
+                "C314",
+                "nothing sets this state: TFLM's own kernel goes on from the run before, that of CMSIS-NN starts from zeros",
+                f"{op}, {state}",
+                "call `MicroInterpreter::Reset()` before each sequence, or set it with a QUANTIZE in front",
+                Severity.WARNING,
+            )
+    if not _equal(hidden, op.outputs[0]):
+        yield Diagnostic("C307", "the hidden state and the output differ in scale or zero point", f"{op}, {hidden}")
+    scale = float(cell.scale[0]) if cell.scale.size == 1 else 0.0
+    exact = scale > 0 and np.frexp(scale)[0] == 0.5 and scale <= _LARGEST_CELL_SCALE
+    if cell.dtype != "int16" or cell.zero_point.any() or not exact:
+        yield Diagnostic(
+            "C308",
+            f"the cell state is {cell.dtype} with scale {scale:g}; wanted are int16, a power of two of at most 2^-9, zero point 0",
+            f"{op}, {cell}",
+        )
+
+
 def _kernels(file: ReadFile) -> Findings:
     for op in file.ops:
         if op.name.startswith("operator"):
@@ -219,5 +283,6 @@ _CHECKS: tuple[Callable[[ReadFile], Findings], ...] = (
     _biases,
     _same_scales,
     _fixed,
+    _recurrent,
     _kernels,
 )

@@ -24,6 +24,7 @@ _PER_MAC: dict[str, dict[str, float]] = {
         "DEPTHWISE_CONV_2D": 9.0,
         "FULLY_CONNECTED": 2.3,
         "BATCH_MATMUL": 2.3,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": 2.3,
     },
     "Cortex-M55": {
         "CONV_2D": 0.39,
@@ -31,6 +32,7 @@ _PER_MAC: dict[str, dict[str, float]] = {
         "DEPTHWISE_CONV_2D": 4.0,
         "FULLY_CONNECTED": 1.1,
         "BATCH_MATMUL": 1.1,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": 1.1,
     },
 }
 _BASIS = "estimated from emulated instructions a multiply-accumulate, CMSIS-NN -O3; other operators not counted"
@@ -74,6 +76,8 @@ def op_macs(file: File, op: Op) -> int:
     if op.name == "TRANSPOSE_CONV":
         weight = file.tensors[op.inputs[1]].shape
         return prod(file.tensors[op.inputs[2]].shape) * weight[0] * weight[1] * weight[2]
+    if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return out * 4 * (file.tensors[op.inputs[1]].shape[1] + file.tensors[op.inputs[5]].shape[1])
     if op.name == "BATCH_MATMUL":
         return out * file.tensors[op.inputs[0]].shape[-2 if op.options.get("adj_x") else -1]
     return 0

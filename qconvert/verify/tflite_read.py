@@ -29,7 +29,11 @@ _TYPES = {number: name for name, number in TENSOR_TYPES.items()}
 
 @dataclass(frozen=True, eq=False)
 class ReadTensor:
-    """A tensor of a file: its data as the dtype says (int4: raw bytes), None for what is computed or fed."""
+    """A tensor of a file: its data as the dtype says (int4: raw bytes), None for what is computed or fed.
+
+    Attributes:
+        variable: it keeps its content from one run to the next.
+    """
 
     number: int
     name: str
@@ -39,6 +43,7 @@ class ReadTensor:
     zero_point: Array
     axis: int
     data: Array | None
+    variable: bool = False
 
     def __str__(self) -> str:
         return f"tensor {self.number}" + (f" `{self.name}`" if self.name else "")
@@ -147,6 +152,7 @@ def _tensor(number: int, row: dict[str, Any], buffers: list[Any]) -> ReadTensor:
         np.asarray(params["zero_point"], np.int64),
         int(params["axis"]),
         None if stored is None or not stored[1] else _array(stored[1], dtype, shape),
+        bool(row["is_variable"]),
     )
 
 

@@ -18,6 +18,7 @@ def test_table_has_titles_and_extra_names_are_checked() -> None:
         "average-pool-to-conv",
         "depthwise-channels",
         "hard-swish",
+        "forward-lstm",
         "unroll",
         "decompose",
         "whole-pool",

@@ -258,3 +258,18 @@ def test_two_blocks_that_share_a_conv_are_padded_one_after_the_other() -> None:
 def test_target_rewrites_do_not_run_by_themselves() -> None:
     text, weights = inverted(30, second="HardSwish(d)")
     assert [a.rule for a in canonicalize(model(text, weights=weights)).applied] == ["dead-code"]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_lstm_in_its_forward_form_computes_the_same(direction: str) -> None:
+    ways = 2 if direction == "bidirectional" else 1
+    weights = {"w": random(ways, 16, 3), "r": random(ways, 16, 4), "b": random(ways, 32)}
+    graph = model(
+        f"(float[6,2,3] x) => (float[6,{ways},2,4] y, float[{ways},2,4] h)"
+        f'{{ [n] y, h = LSTM <hidden_size=4, direction="{direction}"> (x, w, r, b) }}',
+        weights=weights,
+    )
+    found = check(graph, extra=["forward-lstm", "unroll"])
+    layers = [node for node in found.graph.nodes if node.op == "LSTM"]
+    assert len(layers) == ways
+    assert all(node.attr("direction") is None and not node.outputs[1] for node in layers)

@@ -114,8 +114,18 @@ def holding(base: Call, **arrays: np.ndarray) -> Call:
     return Call(base.node, base.graph.with_(weights=weights), base.shapes)
 
 
+def recurrent(options: str) -> Call:
+    graph = text_model(
+        f"(float[4,1,3] x) => (float[4,1,1,2] y) {{ y = LSTM <hidden_size=2{options}> (x, w, r) }}",
+        w=random(1, 8, 3),
+        r=random(1, 8, 2),
+    )
+    return Call(graph.nodes[0], graph, {})
+
+
 POW = call("Pow", {"x": (3,), "e": (1,), "y": (3,)}, ("e",))
 SLICE = call("Slice", {"x": (4,), "s": (1,), "f": (1,), "a": (1,), "t": (1,), "y": (2,)}, ("s", "f", "a", "t"))
+WHOLE = call("Slice", {"x": (4,), "s": (1,), "f": (1,), "a": (1,), "t": (1,), "y": (4,)}, ("s", "f", "a", "t"))
 PAD = {"x": (4,), "pads": (2,), "y": (6,)}
 UP = {"x": (1, 2, 4, 4), "y": (1, 2, 8, 8)}
 BACK = {"x": (1, 2, 3, 3), "w": (2, 3, 2, 2)}
@@ -143,6 +153,7 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "matrix": (0, call("MatMul", {"x": (1, 2, 4), "w": (4, 4), "y": (1, 2, 4)}, ("w",)), call("MatMul", {"w": (4, 4), "x": (4, 2), "y": (4, 2)}, ("w",))),
     "exponent": (0, holding(POW, e=np.array([2.0], np.float32)), POW),
     "forward-slice": (0, SLICE, holding(SLICE, t=np.array([-1]))),
+    "fused-lstm": (0, recurrent(""), recurrent(", clip=2.0")),
     "pad-mode": (0, call("Pad", PAD, ("pads",), mode="reflect"), call("Pad", PAD, ("pads",), mode="edge")),
     "explicit-pads": (0, call("Conv", {"x": (1, 4), "y": (1, 4)}), call("ConvTranspose", {"x": (1, 4), "y": (1, 4)}, output_shape=(9, 9))),
     "resize-kernel": (0, call("Resize", UP, mode="linear"), call("Resize", UP, mode="cubic")),
@@ -151,6 +162,10 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
 
 def test_every_limit_has_a_case() -> None:
     assert set(LIMIT_CASES) == set(LIMITS)
+
+
+def test_a_whole_axis_may_be_read_backward() -> None:
+    assert first_broken((Limit("forward-slice"),), holding(WHOLE, t=np.array([-1]))) is None
 
 
 @pytest.mark.parametrize("name", LIMIT_CASES)

@@ -104,6 +104,14 @@ def cases() -> Iterator[Case]:
     yield Case("matmul", "MatMul", [(1, 12)], {}, {1: random(12, 7)}, gap=1)
     yield Case("matmul rank 3", "MatMul", [(1, 5, 12)], {}, {1: random(12, 7)}, gap=1)
     yield Case("matmul rank 4", "MatMul", [(1, 2, 5, 12)], {}, {1: random(12, 7)}, gap=1)
+    yield Case(
+        "lstm",
+        "LSTM",
+        [(9, 1, 5)],
+        {"hidden_size": 6},
+        {1: random(1, 24, 5, spread=0.4), 2: random(1, 24, 6, spread=0.4), 3: random(1, 48, spread=0.3)},
+        gap=1,
+    )
     yield Case("batch matmul", "MatMul", [(1, 5, 6), (1, 6, 7)])
     yield Case("batch matmul rank 4", "MatMul", [(1, 3, 5, 6), (1, 3, 6, 4)])
 
@@ -196,6 +204,7 @@ def cases() -> Iterator[Case]:
     yield Case("Split", "Split", [(1, 6, 4)], {"axis": 1}, {1: ints(2, 1, 3)}, outputs=3)
     yield Case("Split negative", "Split", [(1, 3, 4, 6)], {"axis": -1}, {1: ints(2, 4)}, outputs=2)
     yield Case("Slice", "Slice", [(1, 6, 5, 4)], {}, {1: ints(1, -3), 2: ints(5, 100), 3: ints(1, -2), 4: ints(2, 1)})
+    yield Case("Slice backward", "Slice", [(1, 6, 5, 4)], {}, {1: ints(-1), 2: ints(-100), 3: ints(2), 4: ints(-1)})
     yield Case("Gather", "Gather", [(1, 6, 5)], {"axis": 1}, {1: ints(4, 0, -1)})
     yield Case("Gather scalar", "Gather", [(1, 6, 5)], {"axis": -1}, {1: np.array(2, np.int64)})
     yield Case("Pad", "Pad", [(1, 2, 4, 3)], {}, {1: ints(0, 0, 1, 2, 0, 0, 0, 1)})

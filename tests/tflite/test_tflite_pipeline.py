@@ -221,7 +221,7 @@ REFUSED = {
     "Slice": one(
         "Slice",
         ["x", "s", "e", "a", "t"],
-        weights={"s": np.array([-1]), "e": np.array([-9]), "a": np.array([2]), "t": np.array([-1])},
+        weights={"s": np.array([-1]), "e": np.array([-4]), "a": np.array([2]), "t": np.array([-1])},
     ),
     "Conv": one("Conv", ["x", "w"], (1, 2, 4, 4, 4), {"w": random(2, 2, 1, 1, 1)}),
     "ConvTranspose": one(

@@ -52,6 +52,17 @@ class Builder:
         )
         return len(self.tensors) - 1
 
+    def variable(self, name: str, shape: Shape, params: QuantParams, codes: Array) -> int:
+        """A tensor that a kernel changes in place, given these codes anew in every run.
+
+        QUANTIZE copies them: LiteRT takes a RESHAPE of a constant for a constant, TFLM's FILL knows float only.
+        """
+        scale, zero = np.asarray(params.scale), np.asarray(params.zero_point)
+        self.tensors.append(Tensor(name, shape, params.format.dtype, scale, zero, variable=True))
+        made = len(self.tensors) - 1
+        self.op("QUANTIZE", (self.constant(codes, params.format.dtype, scale, zero),), (made,))
+        return made
+
     def constant(
         self, data: Array, dtype: str = "", scale: Array | None = None, zero: Array | None = None, axis: int = 0
     ) -> int:

@@ -34,7 +34,8 @@ def persistent(file: File) -> int:
         for op in file.ops
         if (scale := _scales(file, op)) is not None and (scale.size > 1 or op.name != "FULLY_CONNECTED")
     )
-    return _BASE + _PER_TENSOR * len(file.tensors) + _PER_OP * len(file.ops) + _PER_CHANNEL * channels
+    states = sum(size_of(t) for t in file.tensors if t.variable)
+    return _BASE + _PER_TENSOR * len(file.tensors) + _PER_OP * len(file.ops) + _PER_CHANNEL * channels + states
 
 
 def _scales(file: File, op: Op) -> Array | None:
@@ -59,11 +60,11 @@ def _lifetimes(file: File) -> tuple[dict[int, int], dict[int, int]]:
     first: dict[int, int] = dict.fromkeys(file.inputs, 0)
     last: dict[int, int] = dict.fromkeys(file.inputs, 0)
     for step, op in enumerate(file.ops):
-        for number in op.outputs:
+        for number in (o for o in op.outputs if not file.tensors[o].variable):
             first.setdefault(number, step)
             last[number] = step
         for number in op.inputs:
-            if number >= 0 and file.tensors[number].data is None:
+            if number >= 0 and file.tensors[number].data is None and not file.tensors[number].variable:
                 last[number] = step
     last.update(dict.fromkeys(file.outputs, len(file.ops)))
     return first, last

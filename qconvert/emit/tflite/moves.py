@@ -76,9 +76,14 @@ def split(site: Site) -> None:
 
 
 def slice_(site: Site) -> None:
-    """STRIDED_SLICE; steps below zero are refused by `limits`."""
+    """STRIDED_SLICE, or REVERSE_V2 for a whole axis read backward; other steps below zero are refused by `limits`."""
     view = site.build.settled(site.view(0))
     rank = len(view.shape)
+    steps = site.ints(4) or ()
+    if any(step < 0 for step in steps):
+        axes = site.ints(3) or tuple(range(len(steps)))
+        _reverse(site, view, next(axis % rank for axis, step in zip(axes, steps, strict=True) if step < 0))
+        return
     starts, ends = site.ints(1, "starts") or (), site.ints(2, "ends") or ()
     axes = site.ints(3, "axes") or tuple(range(len(starts)))
     steps = site.ints(4) or (1,) * len(starts)
@@ -88,6 +93,14 @@ def slice_(site: Site) -> None:
         begin[axis % rank] = min(max(start + size if start < 0 else start, 0), size)
         stride[axis % rank] = step
     sliced(site, view, begin, stride)
+
+
+def _reverse(site: Site, view: View, axis: int) -> None:
+    """REVERSE_V2."""
+    build = site.build
+    inputs = (build.at(view, view.order), build.integers([view.order.index(axis)]))
+    out = build.emit("REVERSE_V2", inputs, view.stored, view.params, {}, site.result)
+    site.put(View(out, site.out_shape, view.order, view.params))
 
 
 def sliced(site: Site, view: View, begin: Sequence[int], stride: Sequence[int]) -> None:

@@ -175,5 +175,5 @@ TENSOR_TYPES: dict[str, int] = {
     "int8": 9,
     "int4": 17,
 }
-ACTIVATIONS: dict[str, int] = {"": 0, "relu": 1, "relu1": 2, "relu6": 3}
+ACTIVATIONS: dict[str, int] = {"": 0, "relu": 1, "relu1": 2, "relu6": 3, "tanh": 4}
 SAME, VALID = 0, 1

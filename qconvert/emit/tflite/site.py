@@ -25,6 +25,7 @@ class Scene:
     Attributes:
         views: ONNX value to where it lies, filled node by node.
         widened: convolutions whose kernels get rows of zeros instead of a PAD in front.
+        choices: what lowerings chose, for people.
     """
 
     graph: Graph
@@ -34,6 +35,7 @@ class Scene:
     builder: Builder = field(default_factory=Builder)
     views: dict[str, View] = field(default_factory=dict)
     widened: frozenset[str] = frozenset()
+    choices: list[str] = field(default_factory=list)
 
 
 class Site:

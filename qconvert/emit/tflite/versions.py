@@ -20,7 +20,6 @@ _BY_TYPE: dict[tuple[int, int], tuple[str, ...]] = {
     (1, 2): ("LEAKY_RELU",),
     (3, 3): ("BROADCAST_TO",),
     (3, 1): ("REVERSE_V2", "CONV_2D", "DEPTHWISE_CONV_2D"),
-    (1, 5): ("UNIDIRECTIONAL_SEQUENCE_LSTM",),
     (2, 5): ("TRANSPOSE",),
 }  # fmt: skip
 _TYPED = {name: versions for versions, names in _BY_TYPE.items() for name in names}

@@ -12,7 +12,7 @@ from ...calibrate import QuantParams
 from ...errors import fail
 from ...graph import Graph, Node
 from ...plan import Kind, Plan
-from . import linear, moves, pointwise, pool
+from . import linear, moves, pointwise, pool, recurrent
 from .build import Builder
 from .layout import Order, View, channel_last, identity
 from .memory import arena_estimate, peak
@@ -26,6 +26,7 @@ LOWERINGS: dict[str, Lowering] = {
     "ConvTranspose": linear.conv_transpose,
     "Gemm": linear.gemm,
     "MatMul": linear.matmul,
+    "LSTM": recurrent.lstm,
     "Add": binary("ADD", pot=True),
     "Sub": binary("SUB", pot=True),
     "Mul": binary("MUL"),
@@ -166,7 +167,7 @@ def _best_layout(scene: Scene, options: Options) -> Artefact:
         if options.keep_layout or rank < 3 or not _moves(best)[0]:
             continue
         other = {**layouts, name: identity(rank) if layouts[name] != identity(rank) else channel_last(rank)}
-        made = _written(replace(scene, builder=Builder(), views={}), options, other)
+        made = _written(replace(scene, builder=Builder(), views={}, choices=[]), options, other)
         if _moves(made) < _moves(best):
             best, layouts = made, other
     return best
@@ -192,6 +193,7 @@ def _written(scene: Scene, options: Options, layouts: Mapping[str, Order]) -> Ar
         pack(file),
         _bindings(scene, graph.feeds, inputs),
         _bindings(scene, graph.outputs, outputs),
+        tuple(scene.choices),
         widened=scene.widened,
     )
 

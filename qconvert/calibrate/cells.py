@@ -1,0 +1,36 @@
+"""Cell states of an LSTM at every step, which ONNX gives for the last step only, so that their range can be seen.
+
+A batch of copies of the sequence, each cut to another length, ends in the states of all those steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph import Edit, Graph, Node
+
+_MOST = 64  # lengths that are looked at, spread evenly: a state changes little from one step to the next
+
+
+def with_cell_states(graph: Graph) -> Graph:
+    """The graph with cell states among its outputs as [1, lengths * batch, hidden] of many steps."""
+    layers = [n for n in graph.nodes if n.op == "LSTM" and len(n.outputs) > 2 and n.outputs[2] in graph.outputs]
+    if not layers:
+        return graph
+    edit = Edit(graph)
+    for node in layers:
+        edit.replace(node, node.with_(outputs=node.outputs[:2]), *_cells(graph, edit, node))
+    return edit.graph()
+
+
+def _cells(graph: Graph, edit: Edit, node: Node) -> tuple[Node, Node]:
+    steps, batch = (int(d) for d in (graph.type_of(node.input(0)).shape or ())[:2] if isinstance(d, int))
+    lengths = np.unique(np.linspace(1, steps, min(steps, _MOST)).astype(np.int32))
+    copies = edit.add_weight(f"{node.name}_copies", np.array([1, lengths.size, 1], np.int64))
+    ends = edit.add_weight(f"{node.name}_lengths", np.repeat(lengths, batch))
+    rows = edit.fresh(f"{node.name}_rows")
+    tiled = Node("Tile", (node.inputs[0], copies), (rows,), name=edit.fresh_node(f"{node.name}_tile"))
+    inputs = (rows, *node.inputs[1:3], node.input(3), ends)
+    return tiled, node.with_(
+        inputs=inputs, outputs=("", "", node.outputs[2]), name=edit.fresh_node(f"{node.name}_cells")
+    )
