@@ -105,16 +105,20 @@ CODES: dict[str, Code] = {
     "V005": Code("fidelity far below the formats", "The outputs are much further from FP32 than the chosen formats imply. Usually one tensor is to blame: look at the per-layer table of the report and leave the worst tensor float."),
     "V006": Code("rewrite changed the result", "A canonicalization rewrite changed the model's outputs on the calibration data beyond rounding. This is a defect of qconvert; please report it with the log."),
     "V007": Code("target rules violated", "The static validator of the target found an error in the produced file."),
+    "V008": Code("does not run under emulation", "The model runs on this host and not on the emulated core. The message is the last line that the runtime printed there."),
     "V100": Code("slower than FP32", "The quantized model is slower than the FP32 model on this host. The message names the regions that lose and the rule that would leave them float."),
     "V101": Code("runs as float", "A node that the plan made integer runs in float in the runtime."),
     "V102": Code("host is not the target", "Latency was measured on a host that is not the target, so it says little about the target."),
     "V103": Code("not run on the target", "The target's runtime is not at hand; the file was proved by the static validator and by a numerically equal session."),
+    "V104": Code("not emulated", "The recipe asks for a run on other cores (`verify: emulate`), and there is no emulator here. `qconvert emulator setup` makes one; `qconvert emulator status` says what is missing."),
+    "V105": Code("differs on another core", "The result was run on an emulated core of the target, and its outputs are not those of this host. On x86 without VNNI 16-bit sums saturate: `reduce_range: true` avoids that."),
     # --- output -----------------------------------------------------------------------------------------------------
     "O001": Code("output cannot be written", "The output folder cannot be made or written to."),
     "O002": Code("disk full", "There is no space left to write the result. Nothing was replaced; partial files were removed."),
     "O003": Code("output would replace the input", "The output path is the input model or lies in the dataset. Inputs are never written to."),
     # --- tools ------------------------------------------------------------------------------------------------------
     "T001": Code("extra not installed", "This needs an optional part of qconvert. The message shows the command that installs it."),
+    "T002": Code("emulator cannot be set up", "`qconvert emulator setup` downloads packages by the distribution's and Python's own tools, and one of them failed or is not there. The message has its last line."),
     # --- reasons of the plan ----------------------------------------------------------------------------------------
     "P001": Code("no integer kernel", "The target has no integer kernel for this operator, so Q/DQ around it would only cost time and accuracy."),
     "P002": Code("kernel limit", "The target has an integer kernel for this operator, but not for this rank, shape, type or attribute."),

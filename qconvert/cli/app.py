@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, check, convert, evaluate, explain, inspect, plan, recipe, report, targets, tune
+from . import analyze, check, convert, emulator, evaluate, explain, inspect, plan, recipe, report, targets, tune
 
 app = typer.Typer(
     name="qconvert",
@@ -43,5 +43,6 @@ app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("check")(check.check)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(emulator.app, name="emulator")
 app.command("targets")(targets.targets)
 app.command("explain")(explain.explain)

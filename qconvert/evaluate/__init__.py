@@ -1,5 +1,6 @@
 """What the result is worth: fidelity, task metrics, size, latency, error of every layer, and whether the gates hold."""
 
+from .emulated import measure_emulated
 from .fidelity import Comparison, Total, sqnr_db
 from .gates import judge, judge_limits, judge_regression
 from .latency import bare, measure_latencies, measure_latency
@@ -8,6 +9,7 @@ from .metrics import METRICS, default_metric
 from .model import (
     Baseline,
     ClassChange,
+    Emulation,
     Example,
     Examples,
     Fidelity,
@@ -33,6 +35,7 @@ __all__ = [
     "Baseline",
     "ClassChange",
     "Comparison",
+    "Emulation",
     "Evaluated",
     "Example",
     "Examples",
@@ -60,6 +63,7 @@ __all__ = [
     "judge_limits",
     "judge_regression",
     "layer_errors",
+    "measure_emulated",
     "measure_latencies",
     "measure_latency",
     "measure_operators",

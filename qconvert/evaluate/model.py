@@ -127,6 +127,32 @@ class Layer(Value):
     before: tuple[str, ...] = ()
 
 
+class Emulation(Value):
+    """The result on an emulated core.
+
+    Attributes:
+        core, title: which; samples: that were run.
+        identical: every output equals that of this host bit for bit; sqnr_db: how far they are apart.
+        float_instructions, instructions: executed by one inference, FP32 and result; None where they were not counted. A
+            proxy of time: it knows neither latencies nor memory.
+    """
+
+    core: str
+    title: str
+    samples: int
+    identical: bool
+    sqnr_db: Number
+    float_instructions: int | None
+    instructions: int | None
+
+    @property
+    def ratio(self) -> float | None:
+        """FP32 instructions over those of the result."""
+        if not self.instructions or self.float_instructions is None:
+            return None
+        return self.float_instructions / self.instructions
+
+
 class OperatorTime(Value):
     """Time of all nodes of one operator in one run.
 
@@ -202,6 +228,7 @@ class Measurements(Value):
     layers: tuple[Layer, ...] = ()
     profile: Profile | None = None
     examples: Examples | None = None
+    emulated: tuple[Emulation, ...] = ()
 
 
 class GateResult(Value):

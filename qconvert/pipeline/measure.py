@@ -27,6 +27,7 @@ from ..optimize import Draft
 from ..plan import Plan
 from ..runtime import Options, Session
 from .doubts import at_chance
+from .emulation import emulations
 from .events import Stages
 from .forms import Form
 from .pictures import with_pictures
@@ -74,11 +75,13 @@ def measure(
     runner = made.form.open(path, made.product, planned, request.threads)
     if runner is None:
         return Measurements(size=size)
-    with stages.stage("evaluate") as progress, closing(runner):
-        float_session = Session(request.model, Options(threads=request.threads), where=request.model)
-        evaluated = evaluate(
-            float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
-        )
+    with closing(runner):
+        with stages.stage("evaluate") as progress:
+            float_session = Session(request.model, Options(threads=request.threads), where=request.model)
+            evaluated = evaluate(
+                float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
+            )
+        emulated = emulations(recipe, planned.target, request.model, path, runner, samples, stages)
     raise_errors(list(evaluated.diagnostics))
     stages.note(*evaluated.diagnostics, *at_chance(evaluated.metrics, planned.original))
     latency = _latency(request, planned, path, samples, stages)
@@ -90,6 +93,7 @@ def measure(
         layers=_layers(request, planned, made, samples, stages),
         profile=_profile(request, path, samples, latency, stages) if latency else None,
         examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
+        emulated=emulated,
     )
 
 

@@ -38,7 +38,7 @@ from .events import Stages
 from .planning import Planned
 from .staging import sha256
 
-_VERSIONS = ("onnxruntime", "onnx", "onnx-ir", "numpy", "pillow")
+_VERSIONS = ("onnxruntime", "onnx", "numpy", "pillow")
 
 
 @dataclass(frozen=True)

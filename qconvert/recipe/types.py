@@ -269,6 +269,10 @@ class Recipe(Settings):
         Literal["auto", "none"] | tuple[Algorithm | dict[Algorithm, Any], ...],
         Wanted("`auto`, `none` or a list of algorithms"),
     ] = Field(default="auto", description="accuracy algorithms in order: {algorithms}")
+    verify: Literal["run", "emulate"] = Field(
+        default="run",
+        description="run: prove the result on this host; emulate: run it on emulated cores of the target too, if `qconvert emulator setup` has been run",
+    )
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured")
     gates: Gates = Field(default=Gates(), description="limits that decide the exit code")
     report: tuple[Report, ...] = Field(default=(), description="extra reports beside the JSON: {reports}")

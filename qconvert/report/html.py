@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from . import charts, words
 from .record import Histogram, Problem, RunRecord
-from .rows import LayerRow, NodeGroup, OperatorRow, islands, layer_rows, node_groups, operator_rows, urgent
+from .rows import (
+    LayerRow,
+    NodeGroup,
+    OperatorRow,
+    emulation_row,
+    islands,
+    layer_rows,
+    node_groups,
+    operator_rows,
+    urgent,
+)
 from .verdict import Figure, figures, sentence
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ _SECTIONS = {
     "ranges": "Ranges",
     "placement": "Placement",
     "device": "Device",
+    "emulated": "Other cores",
     "time": "Time",
     "size": "Size",
     "samples": "Samples",
@@ -64,6 +75,11 @@ class Page:
         return max(lossy, key=lambda row: row.lost_db or 0.0, default=None)
 
     @property
+    def emulated(self) -> tuple[tuple[str, ...], ...]:
+        """One row an emulated core."""
+        return tuple(map(emulation_row, self.record.measurements.emulated))
+
+    @property
     def urgent(self) -> tuple[Problem, ...]:
         """Errors and warnings, errors first."""
         return urgent(self.record)
@@ -82,6 +98,7 @@ class Page:
             "layers": bool(self.layers),
             "ranges": bool(record.histograms),
             "device": record.device is not None,
+            "emulated": bool(self.emulated),
             "time": bool(self.operators),
             "size": bool(record.sizes),
             "samples": bool(examples and (examples.shown or examples.rows)),

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import PurePath
 
 from .record import RunRecord
-from .rows import layer_rows, node_groups, urgent
+from .rows import emulation_row, layer_rows, node_groups, urgent
 from .verdict import Figure, figures, sentence
 from .words import clean, decibel, percent
 
@@ -28,6 +28,9 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield text(sentence(record), 400)
     yield ""
     yield from table(("", "FP32", "result", "change"), [_figure(f) for f in figures(record)])
+    if record.measurements.emulated:
+        rows = [tuple(map(text, emulation_row(found))) for found in record.measurements.emulated]
+        yield from table(("emulated core", "FP32", "result", ""), rows)
     yield from _gates(record)
     yield from _problems(record)
     yield from _layers(record)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 
-from ..evaluate.model import Layer, OperatorTime, Profile
+from ..evaluate.model import Emulation, Layer, OperatorTime, Profile
 from ..verify.model import Readback, RunsAs
 from .record import NodeInfo, PlanInfo, Problem, RunRecord, TensorInfo
 
@@ -149,3 +149,16 @@ def islands(record: RunRecord) -> Iterator[tuple[str, str, str]]:
 def _odd(readback: Readback) -> Iterator[RunsAs]:
     enclosed = set(readback.islands)
     return (n for n in readback.nodes if n.node in enclosed or (n.cause and not n.integer))
+
+
+def emulation_row(found: Emulation) -> tuple[str, str, str, str]:
+    """Core, FP32 and result in millions of instructions, and what else is to say."""
+    same = "outputs as on this host, bit for bit" if found.identical else f"{found.sqnr_db:.1f} dB from this host"
+    if found.ratio is None:
+        return found.title, "", "", f"instructions not counted; {same}"
+    before, after = (
+        f"{count / 1e6:.2f} M instructions"
+        for count in (found.float_instructions, found.instructions)
+        if count is not None
+    )
+    return found.title, before, after, f"{found.ratio:.2f}x fewer, emulated; {same}"

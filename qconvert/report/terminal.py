@@ -13,7 +13,7 @@ from ..evaluate.model import Interval, Measurements, Metric
 from ..verify.model import Device
 from .message import message_text
 from .record import PlanInfo, RunRecord
-from .rows import NodeGroup, node_groups
+from .rows import NodeGroup, emulation_row, node_groups
 from .words import decibel, number, size
 
 _SHOWN = 8  # rows of long lists; the JSON report has them all
@@ -94,6 +94,8 @@ def measurements_table(measured: Measurements) -> Table:
         )
         if not latency.on_target:
             table.add_row("", "", "", f"on {escape(latency.host)}, not the target")
+    for title, before, after, change in map(emulation_row, measured.emulated):
+        table.add_row(title, before, after, change)
     return table
 
 

@@ -102,6 +102,7 @@ ARM_NEON = replace(
         "the file is fully integer between its edges: onnxruntime on ARM gives the same integers as here",
         "integer parts give the same integers on ARM as here, float parts agree to about 137 dB (another order of summation)",
     ),
+    cores=("cortex-a53", "cortex-a76", "armv8-i8mm"),
     hosts=("aarch64", "arm64"),
     source="uint8 activations with int8 weights are within 7 % of the best format on every ARM class and give the same integers as on x86",
 )

@@ -231,6 +231,7 @@ class Target:
     precisions: tuple[str, ...] = ("float32",)
     deployed_here: bool = True  # the runtime that will run the file is the one at hand
     elsewhere: tuple[str, str] = ("", "")  # how results here compare with the target's: all integer, with float parts
+    cores: tuple[str, ...] = ()  # emulated cores on which `verify: emulate` runs the result
     hosts: tuple[str, ...] = ()  # platform.machine() names on which a latency measured here speaks for the target
     try_with: str = ""  # the command that deploys or times the file on the target
     whole: bool = False  # every node must be integer; a model with any other is refused before data is read

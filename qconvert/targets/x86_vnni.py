@@ -126,6 +126,7 @@ X86_VNNI = replace(
         tail_price=0.02,
         source="measured on one core of an AMD Zen 4 with AVX-512 VNNI, onnxruntime 1.31.1",
     ),
+    cores=("haswell",),
     hosts=("x86_64", "AMD64"),
     source="only uint8 activations with int8 weights reach vpdpbusd (MLAS platform.cpp); S8S8 is slower than FP32",
 )
