@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO = sample_models/digits_resnet
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench emulator format clean
 
 demo: $(VENV)/installed  ## convert a sample model and print the report
 	$(BIN)/qconvert convert $(DEMO)/digits_resnet.onnx -r $(DEMO)/recipe.yaml -d $(DEMO) -o out/demo
@@ -20,6 +20,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev  ## calibration, conversion, latency and accuracy beside onnxruntime's quantizer
 	$(BIN)/python -m tests.bench
+
+emulator: $(VENV)/installed  ## other cores for `verify: emulate`: downloads about 100 MB into the cache of the user, where it is not there yet
+	$(BIN)/qconvert emulator status | grep -q "cortex-a76.*\(ready\|native\)" || $(BIN)/qconvert emulator setup
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

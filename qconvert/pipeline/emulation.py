@@ -36,7 +36,8 @@ def emulations(
         for n, core in enumerate(cores):
             reason = "this host is one itself, see the latency" if native(core) else absent(core)
             if reason is not None:
-                stages.note(Diagnostic("V104", f"not emulated on {core.title}: {reason}", severity=Severity.NOTE))
+                level = Severity.NOTE if native(core) else Severity.WARNING
+                stages.note(Diagnostic("V104", f"not emulated on {core.title}: {reason}", severity=level))
                 continue
             found.append(measure_emulated(core, float_model, path, runner, feeds, deployed.config))
             progress(n + 1, len(cores))
