@@ -21,6 +21,14 @@ def evaluate(
     ] = None,
     fail_on: FailOn = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on",
+            help="Run on other cores too, under emulation: `arm`, `haswell`, or one of `qconvert emulator status`.",
+            show_default=False,
+        ),
+    ] = None,
     report: Reports = None,
     report_dir: ReportDir = None,
     set_: Set = None,
@@ -38,6 +46,8 @@ def evaluate(
 
     qconvert evaluate model.onnx theirs.tflite ours.tflite -d dataset/ --report html,md
 
+    qconvert evaluate model.onnx out/model.int8.onnx -d dataset/ --on arm
+
     qconvert evaluate old.onnx new.onnx -d dataset/ --fail-on 'metric_drop>0.5%,speedup<1'
     """
     from ..pipeline.evaluation import EvaluationRequest, evaluate_models, reference_number
@@ -50,7 +60,14 @@ def evaluate(
     if not quiet:
         show_diagnostics(notes)
     asked = EvaluationRequest(
-        tuple(models), chosen, reference_number(models, reference), data, base, threads, tuple(fail_on or ())
+        tuple(models),
+        chosen,
+        reference_number(models, reference),
+        data,
+        base,
+        threads,
+        tuple(fail_on or ()),
+        tuple(on or ()),
     )
     with progress(quiet) as listener:
         found = evaluate_models(asked, listener)

@@ -6,13 +6,14 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from .. import __version__
 from ..data import Dataset, Samples, open_dataset
 from ..data.samples import choose
 from ..errors import Diagnostic, QConvertError, Severity, fail
-from ..evaluate import Evaluated, GateResult, Latency, evaluate_all, measure_latencies
+from ..evaluate import Emulation, Evaluated, GateResult, Latency, evaluate_all, measure_latencies
 from ..evaluate.conditions import (  # fmt: skip
     BYTES,
     CHANGE,
@@ -31,8 +32,10 @@ from ..graph import Graph
 from ..recipe import Recipe
 from ..report.evaluation import EvaluatedModel, Evaluation, EvaluationData, short_names
 from ..runtime import Feed, Runnable, assumed_inputs, host_name, synthetic_feed
+from ..runtime.emulator import Core
 from ..runtime.timing import Run
 from .doubts import raw_images
+from .emulation import EMULATED_SAMPLES, cores_named, on_cores
 from .events import Listener, Stages, silent
 from .fitting import Fitted, fitted
 from .pictures import with_pictures
@@ -64,6 +67,7 @@ class EvaluationRequest:
         reference: number of the model that the others are compared with.
         recipe: whose `dataset` and `evaluation` are used; base_dir: where its paths start.
         conditions: see `evaluate.conditions`.
+        on: cores, or groups of them, on which the models are run under emulation too.
     """
 
     models: tuple[Path, ...]
@@ -73,6 +77,7 @@ class EvaluationRequest:
     base_dir: Path = Path(".")
     threads: int = 1
     conditions: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
 
 
 def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> Evaluation:
@@ -84,6 +89,7 @@ def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> 
         QConvertError: whatever is wrong with models, data or conditions.
     """
     conditions, stages = parse_conditions(request.conditions, FIGURES), Stages(listener)
+    cores = cores_named(request.on)
     with ExitStack() as stack:
         runners = []
         for path in request.models:
@@ -95,9 +101,21 @@ def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> 
         models = _fit(runners, reference, feed, stages)
         scores = _scores(request, models, samples, stages)
         times, untimed = _times(request, models, feed, stages)
+        feeds = [feed] if samples is None else [sample.feed for sample in islice(samples, EMULATED_SAMPLES)]
+        elsewhere = [_elsewhere(runner, reference, cores, feeds, stages) for runner in runners]
     names = [str(path) for path in request.models]
     found = tuple(
-        _model(n, name, runners[n], scores.get(name), times.get(name), untimed.get(name, ""), samples, request)
+        _model(
+            n,
+            name,
+            runners[n],
+            scores.get(name),
+            times.get(name),
+            untimed.get(name, ""),
+            samples,
+            request,
+            elsewhere[n],
+        )
         for n, name in enumerate(_keys(names))
     )
     gates = _judge(request, found, conditions, stages)
@@ -222,6 +240,7 @@ def _model(
     untimed: str,
     samples: Samples | None,
     request: EvaluationRequest,
+    emulated: tuple[Emulation, ...],
 ) -> EvaluatedModel:
     itself = number == request.reference
     shown = None
@@ -237,7 +256,22 @@ def _model(
         timed_in=runner.timed_in if latency else "",
         untimed=untimed,
         examples=shown,
+        emulated=emulated,
     )
+
+
+def _elsewhere(
+    runner: Runner, reference: Runner, cores: Sequence[Core], feeds: Sequence[Feed], stages: Stages
+) -> tuple[Emulation, ...]:
+    """The model on other cores; only what onnxruntime runs on the reference's own inputs."""
+    if not cores or runner is reference:
+        return ()
+    alike = dict(runner.inputs).keys() == dict(reference.inputs).keys() and runner.outputs == reference.outputs
+    if runner.runtime != "onnxruntime" or reference.runtime != runner.runtime or not alike:
+        text = "not emulated: the names of its inputs or outputs, or its runtime, are not those of the reference"
+        stages.note(Diagnostic("V104", text, str(runner.path), severity=Severity.WARNING))
+        return ()
+    return on_cores(cores, reference.path, runner.path, runner, feeds, stages)
 
 
 def _judge(

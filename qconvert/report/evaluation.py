@@ -13,11 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..evaluate.model import Examples, Fidelity, GateResult, Latency, Metric, Value
+from ..evaluate.model import Emulation, Examples, Fidelity, GateResult, Latency, Metric, Value
 from .markdown import code as md_code
 from .markdown import table as md_table
 from .markdown import text as md_text
 from .record import Problem
+from .rows import emulation_row
 from .words import (
     SHARES,
     cell,
@@ -56,6 +57,7 @@ class EvaluatedModel(Value):
     timed_in: str = ""
     untimed: str = ""
     examples: Examples | None = None
+    emulated: tuple[Emulation, ...] = ()
 
 
 class EvaluationData(Value):
@@ -162,6 +164,8 @@ def footnotes(found: Evaluation) -> Iterator[str]:
             yield f"{label}: values are those of {model.runtime}, times those of {model.timed_in}"
         if model.untimed:
             yield f"{label} was not timed: {model.untimed}"
+        for core, before, after, change in map(emulation_row, model.emulated):
+            yield f"{label} on {core}: {f'{before} -> {after}, ' if after else ''}{change}"
 
 
 def evaluation_text(found: Evaluation) -> RenderableType:

@@ -139,7 +139,7 @@ def test_a_conversion_goes_on_without_an_emulator(cli: Cli, place: Place, monkey
         "verify=emulate",
     )
     assert ran.code == 0
-    assert "V104" in ran.err
+    assert "V104" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -162,3 +162,23 @@ def test_rows(change: dict[str, object], words: tuple[str, ...]) -> None:
     )
     row = " ".join(emulation_row(found.model_copy(update=change)))
     assert all(word in row for word in words)
+
+
+@needs("cortex-a53")
+def test_evaluate_on_another_core(cli: Cli, conv: Path) -> None:
+    ran = cli("evaluate", conv, conv, "--on", "cortex-a53")
+    assert ran.code == 0
+    assert "on Cortex-A53" in ran.out
+
+
+def test_evaluate_on_an_unknown_core(cli: Cli, conv: Path) -> None:
+    ran = cli("evaluate", conv, "--on", "cortex-b1")
+    assert ran.code == 2
+    assert "cortex-a76" in ran.err
+
+
+def test_evaluate_needs_the_emulator(cli: Cli, conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QCONVERT_EMULATOR", str(tmp_path / "nothing"))
+    ran = cli("evaluate", conv, "--on", "arm")
+    assert ran.code == 8
+    assert "qconvert emulator setup" in ran.err
