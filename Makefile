@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO = sample_models/digits_resnet
 
-.PHONY: demo test lint bench emulator format clean
+.PHONY: demo test lint bench emulator docs format clean
 
 demo: $(VENV)/installed  ## convert a sample model and print the report
 	$(BIN)/qconvert convert $(DEMO)/digits_resnet.onnx -r $(DEMO)/recipe.yaml -d $(DEMO) -o out/demo
@@ -23,6 +23,9 @@ bench: $(VENV)/installed-dev  ## calibration, conversion, latency and accuracy b
 
 emulator: $(VENV)/installed  ## other cores for `verify: emulate`: downloads about 100 MB into the cache of the user, where it is not there yet
 	$(BIN)/qconvert emulator status | grep -q "cortex-a76.*\(ready\|native\)" || $(BIN)/qconvert emulator setup
+
+docs: $(VENV)/installed  ## write the reference pages anew from the code
+	$(BIN)/python docs/reference.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

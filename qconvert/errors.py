@@ -36,6 +36,19 @@ class Code:
 EXIT_CODES = {"R": 2, "M": 3, "D": 4, "G": 5, "V": 6, "O": 7, "T": 8, "X": 1, "C": 6, "P": 3}
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+EXIT_MEANINGS = {
+    0: "done",
+    1: "a bug of qconvert; the message names a log file",
+    2: "usage or recipe",
+    3: "model",
+    4: "dataset",
+    5: "a gate or condition failed; the model is kept as `<stem>.rejected.<extension>`",
+    6: "verification failed, or `check` found errors",
+    7: "the output cannot be written",
+    8: "an optional part is missing",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
+    EXIT_TERMINATED: "terminated",
+}
 
 CODES: dict[str, Code] = {
     # --- recipe and usage -------------------------------------------------------------------------------------------
