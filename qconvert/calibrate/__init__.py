@@ -1,6 +1,7 @@
 """One streaming pass gives mergeable sketches; range methods are pure functions of a sketch."""
 
 from .collect import Observer, collect
+from .given import params_for_span
 from .methods import RANGE_METHODS, MethodOptions
 from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
 from .ranges import activation_params, block_rows, constant_params, weight_params
@@ -22,6 +23,7 @@ __all__ = [
     "params_fixed",
     "params_for_range",
     "params_for_scale",
+    "params_for_span",
     "quantize",
     "sketch_of",
     "weight_params",

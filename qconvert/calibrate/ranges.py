@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -14,6 +14,8 @@ from ..plan import Plan, WeightPlan
 from ..recipe.types import Calibration
 from ..targets.model import Format
 from .collect import check_finite
+from .given import params_for_span
+from .grid import grid_reach
 from .methods import RANGE_METHODS, MethodOptions
 from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
 from .sketch import Sketch
@@ -32,11 +34,22 @@ def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Cali
         if fixed is not None:
             by_group[group] = params_fixed(plan.tensors[members[0]].format, *fixed)
             continue
+        given = plan.tensors[members[0]].given
+        if given is not None and (settings.given != "ignore" or not taps):
+            by_group[group] = params_for_span(given, plan.tensors[members[0]].format, _shared_bounds(plan, members))
+            continue
         for name in taps:
             check_finite(name, sketches[name].low, sketches[name].high)
         merged = reduce(Sketch.merged, (sketches[name] for name in taps))
         by_group[group] = _params(plan, members, taps, merged, settings)
     return {name: by_group[tensor.group] for name, tensor in plan.tensors.items()}
+
+
+def _shared_bounds(plan: Plan, names: Sequence[str]) -> tuple[float, float] | None:
+    """Interval that none of the tensors leaves; None where one of them has no bounds."""
+    bounds = [plan.tensors[name].bounds for name in names]
+    known = [b for b in bounds if b is not None]
+    return (min(b[0] for b in known), max(b[1] for b in known)) if len(known) == len(bounds) else None
 
 
 def _params(
@@ -45,10 +58,9 @@ def _params(
     first = plan.tensors[members[0]]
     method = next((plan.tensors[m].method for m in members if plan.tensors[m].method), settings.method)
     low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
-    bounds = [plan.tensors[name].bounds for name in taps]
-    known = [b for b in bounds if b is not None]
-    if len(known) == len(bounds):  # a tensor of the group without bounds needs its whole range
-        low, high = max(low, min(b[0] for b in known)), min(high, max(b[1] for b in known))
+    bounds = _shared_bounds(plan, taps)
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
     return params_for_range(first.format, low, high)
 
 
@@ -74,7 +86,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     """Scale of a constant, along its channel axis if the plan says so.
 
     Args:
-        method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error.
+        method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error. Values on a grid
+            keep it, whatever the method.
     """
     rows = block_rows(array, chosen.axis, chosen.block)
     rows = rows.reshape(chosen.gates, -1) if chosen.axis is not None and chosen.gates else rows
@@ -82,9 +95,17 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     if chosen.format.symmetric:
         high = np.maximum(-low, high)
         low = -high
-    if method == "mse" and rows.size and (chosen.format.symmetric or chosen.block or chosen.axis is not None):
+    on_grid = chosen.format.symmetric and rows.size
+    known = grid_reach(rows, high, chosen.format) if on_grid else np.full(len(rows), np.nan)
+    if (
+        method == "mse"
+        and np.isnan(known).any()
+        and rows.size
+        and (chosen.format.symmetric or chosen.block or chosen.axis is not None)
+    ):
         factor = _best_shrink(rows, low, high, chosen.format)
         low, high = low * factor, high * factor
+    low, high = np.where(np.isnan(known), low, -known), np.where(np.isnan(known), high, known)
     if chosen.axis is not None and chosen.gates:
         low, high = (np.repeat(end, array.shape[chosen.axis] // chosen.gates) for end in (low, high))
     params = params_for_range(chosen.format, low, high, chosen.axis, chosen.block)

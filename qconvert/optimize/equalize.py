@@ -113,7 +113,7 @@ def _rescaled(draft: Draft, lab: Lab, graph: Graph, chosen: Sequence[tuple[Group
     if not _same_function(graph, scaled, lab):
         return draft
     sketches = {**draft.sketches, **_sketches(scaled, plan, chosen, lab)}
-    activations = activation_params(plan, sketches, lab.calibration)
+    activations = activation_params(plan, sketches, lab.calibration.measured())
     weights = weight_params(scaled, plan, activations, lab.calibration)
     return Draft(scaled, scaled, plan, sketches, activations, weights)
 

@@ -16,7 +16,7 @@ from ..calibrate import QuantParams, Sketch, Sketcher, activation_params, weight
 from ..data.settings import Settings
 from ..evaluate import Comparison
 from ..graph import Edit, Graph, Node
-from ..plan import Kind, Plan, Reason
+from ..plan import Plan, Reason, around
 from ..runtime import Options, opened
 from .draft import Draft, Lab
 from .reconstruct import Reconstruction, reconstruct
@@ -85,10 +85,7 @@ def _round(start: _State, lab: Lab, settings: MixedPrecision) -> _State:
 def _around(plan: Plan, graph: Graph, tensor: str) -> dict[str, Reason]:
     """The integer nodes that write or read a tensor, with the reason for leaving them float."""
     reason = Reason("P010", f"rounding `{tensor}` to 8 bits costs more accuracy than all else nearby")
-    producer = graph.producer.get(tensor)
-    nodes = [*graph.consumers_of(tensor), *([producer] if producer is not None else [])]
-    hosts = [plan.nodes[n.name].host for n in nodes if plan.nodes[n.name].host]
-    return {name: reason for name in [*(n.name for n in nodes), *hosts] if plan.nodes[name].kind is not Kind.FLOAT}
+    return dict.fromkeys(around(plan, graph, tensor), reason)
 
 
 def _affordable(draft: Draft, lab: Lab, settings: MixedPrecision) -> bool:
@@ -102,7 +99,7 @@ def _with_plan(draft: Draft, lab: Lab, plan: Plan) -> Draft:
     added = {name: node for name, node in draft.plan.nodes.items() if name not in plan.nodes}  # by an equalization
     plan = replace(plan, nodes={**plan.nodes, **added})
     sketches = {**draft.sketches, **_missing(draft, lab, plan)}
-    activations = activation_params(plan, sketches, lab.calibration)
+    activations = activation_params(plan, sketches, lab.calibration.measured())
     weights = weight_params(draft.graph, plan, activations, lab.calibration)
     return draft.with_(plan=plan, sketches=sketches, activations=activations, weights=weights)
 

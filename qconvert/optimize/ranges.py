@@ -43,7 +43,7 @@ def choose_ranges(draft: Draft, lab: Lab, settings: RangeChoice) -> Draft:
 
 
 def _with_method(draft: Draft, lab: Lab, method: str) -> Draft:
-    calibration = lab.calibration.model_copy(update={"method": method})
+    calibration = lab.calibration.measured(method)
     activations = activation_params(draft.plan, draft.sketches, calibration)
     return draft.with_(
         activations=activations, weights=weight_params(draft.graph, draft.plan, activations, calibration)

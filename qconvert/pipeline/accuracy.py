@@ -12,6 +12,7 @@ from ..data import Dataset
 from ..emit import EMITTERS
 from ..emit.half import half_scales, to_half
 from ..emit.norms import sums_before_norms
+from ..errors import fail
 from ..graph import Graph
 from ..optimize import ALGORITHMS, AlgorithmStep, Draft, Lab, Step, affordable, improve, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
@@ -57,7 +58,7 @@ def best_draft(
         QConvertError: R005 for settings of an algorithm that do not fit.
     """
     draft = first_draft(planned, sketches, recipe)
-    steps = steps_of(recipe, words)
+    steps = steps_of(recipe, words, planned)
     if dataset is None or not steps or not planned.plan.weights:
         return draft, ()
     with stages.stage("optimize") as progress:
@@ -85,12 +86,19 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
     )
 
 
-def steps_of(recipe: Recipe, words: Vocabulary) -> list[Step]:
+def steps_of(recipe: Recipe, words: Vocabulary, planned: Planned) -> list[Step]:
     """The recipe's algorithms with their settings, in order; `auto` among named ones stands for all of its own.
 
+    Where given ranges are to be kept, there are none.
+
     Raises:
-        QConvertError: R005 for settings that do not fit.
+        QConvertError: R005 for settings that do not fit, R009 for algorithms beside ranges that are to be kept.
     """
+    if recipe.calibration.given == "keep" and planned.spans:
+        if recipe.algorithms not in ("auto", "none", ()):
+            text = "`keep` leaves ranges and weights as the model has them, and algorithms change them"
+            raise fail("R009", text, "calibration.given", "use `given: refine`, or remove `algorithms`")
+        return []
     auto = [Step(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
     if recipe.algorithms == "auto":
         return auto

@@ -9,7 +9,7 @@ from ..calibrate import Sketch, Sketcher, collect
 from ..canonicalize import canonicalize
 from ..data import Dataset
 from ..errors import fail
-from ..optimize import Draft, Lab, improve
+from ..optimize import Draft, Lab, Step, improve
 from ..recipe import Recipe, Source
 from .accuracy import best_draft, first_draft, laboratory, steps_of
 from .convert import Request, open_data
@@ -73,14 +73,16 @@ class Workshop:
             )
             draft = made[0]
         else:
-            draft, skipped = self._hurried(first_draft(planned, sketches, recipe), lab, recipe, enough)
+            draft, skipped = self._hurried(
+                first_draft(planned, sketches, recipe), lab, steps_of(recipe, vocabulary(), planned), enough
+            )
         return Built(recipe, replace(planned, plan=draft.plan), draft, lab, skipped)
 
     def _hurried(
-        self, draft: Draft, lab: Lab, recipe: Recipe, enough: Callable[[], bool]
+        self, draft: Draft, lab: Lab, steps: list[Step], enough: Callable[[], bool]
     ) -> tuple[Draft, tuple[str, ...]]:
         """A draft by as many of the algorithms as there is time for, and the names of the others."""
-        steps = steps_of(recipe, vocabulary()) if draft.plan.weights else []
+        steps = steps if draft.plan.weights else []
         with self.stages.stage("optimize") as progress:
             for n, step in enumerate(steps):
                 if enough():

@@ -105,7 +105,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
-    planned = make_plan(request.model, recipe, stages, request.source, None)
+    planned = make_plan(request.model, recipe, stages, request.source, None, request.data is not None)
     dataset = open_data(request, planned, stages)
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
@@ -185,7 +185,7 @@ def _baseline(request: Request, planned: Planned, dataset: Dataset | None, stage
     if path is None or request.update_baseline:
         return None
     found = read_baseline(path, planned.target.name)
-    model, data = model_info(request.model, planned.original), data_info(dataset, request.data)
+    model, data = model_info(request.model, planned.lifted.source), data_info(dataset, request.data)
     stages.note(*comparable(found, model, data, path))
     return found.baseline(path.name)
 
@@ -254,7 +254,7 @@ def _provenance(request: Request, planned: Planned, dataset: Dataset | None) -> 
     """Where the artefact comes from; no time and no path, so that equal inputs give equal bytes."""
     found = {
         "qconvert.version": __version__,
-        "qconvert.model_sha256": sha256(*model_files(request.model, planned.original)),
+        "qconvert.model_sha256": sha256(*model_files(request.model, planned.lifted.source)),
         "qconvert.recipe_sha256": hashlib.sha256(dump(request.recipe).encode()).hexdigest(),
         "qconvert.target": request.recipe.target,
     }

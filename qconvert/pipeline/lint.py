@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..errors import Diagnostic, Severity, fail
 from ..graph import load
+from ..lift import is_quantized
 from ..verify import FILE_CHECKS, check, check_loads
 from .planning import target_named
-from .suitable import QUANTIZED
 
 
 def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
@@ -23,7 +23,7 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
         return tuple(finding for name in target.checks for finding in FILE_CHECKS[name](data))
     graph = load(model)
     found = (*check(graph, target), *check_loads(model, target))
-    if any(node.op in QUANTIZED or node.op.startswith("QLinear") for node in graph.nodes):
+    if any(is_quantized(node) for node in graph.nodes):
         return found
     return (
         *found,

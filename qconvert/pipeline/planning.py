@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from ..canonicalize import Canonical, canonicalize
-from ..errors import Diagnostic, Severity, fail
+from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..graph import Edit, Graph, load
-from ..plan import Kind, Plan, Reason, plan
+from ..lift import Lifted, Span, lift, spread
+from ..plan import Kind, Plan, Reason, around, plan
 from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from .events import Stages
+from .given import still_true
 from .prices import affordable, merged
 from .suitable import fixed_shapes, refuse, refuse_float
 
@@ -29,13 +31,20 @@ class Planned:
     """A model with its plan.
 
     Attributes:
-        original: the graph as it was loaded; canonical: what the plan speaks of.
+        lifted: the graph as it was loaded, without the quantization that it may have had; canonical: what the plan speaks of.
+        spans: intervals that are known without data, by tensor of the canonical graph.
     """
 
     target: Target
-    original: Graph
+    lifted: Lifted
     canonical: Canonical
     plan: Plan
+    spans: Mapping[str, Span]
+
+    @property
+    def original(self) -> Graph:
+        """The float graph that was loaded."""
+        return self.lifted.graph
 
     @property
     def graph(self) -> Graph:
@@ -43,44 +52,124 @@ class Planned:
         return self.canonical.graph
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What a plan is made for: everything but the graph."""
+
+    target: Target
+    recipe: Recipe
+    source: Source | None
+    feed: Feed | None
+    spans: Mapping[str, Span]
+
+    def plan(
+        self, graph: Graph, extra: Mapping[str, Change] | None = None, kept: Mapping[str, Reason] | None = None
+    ) -> Plan:
+        """The plan of one form of the model; `extra` rules fill what the recipe leaves open."""
+        rules = resolve_rules(self.recipe.rules, graph, self.source)
+        shapes = concrete_shapes(graph, self.recipe.shapes, self.feed)
+        nodes = merged(rules.nodes, extra or {})
+        return plan(graph, self.target, self.recipe, shapes, nodes, rules.tensors, kept or {}, self.spans)
+
+
 def make_plan(
-    model: Path, recipe: Recipe, stages: Stages, source: Source | None = None, feed: Feed | None = None
+    model: Path,
+    recipe: Recipe,
+    stages: Stages,
+    source: Source | None = None,
+    feed: Feed | None = None,
+    with_data: bool = True,
 ) -> Planned:
     """Load a model and plan it.
 
+    Args:
+        with_data: ranges may still be measured; otherwise those that come with the model have to do.
+
     Raises:
-        QConvertError: M0xx for the model, R007 and R009 for rules and combinations.
+        QConvertError: M0xx for the model, R007 and R009 for rules and combinations, D001 where a range is missing that the
+            target cannot do without.
     """
     target = target_of(recipe)
     with stages.stage("load"):
-        original = load(model)
-        refuse(original, model)
+        loaded = load(model)
+        refuse(loaded, model)
+        lifted = lift(loaded)
+    ask = _Question(target, recipe, source, feed, lifted.spans)
     with stages.stage("plan"):
-        canonical, chosen = _best_form(fixed_shapes(original, target, recipe), target, recipe, source, feed)
+        canonical, chosen = _best_form(fixed_shapes(lifted.graph, target, recipe), ask)
         if chosen.opset > canonical.graph.opset:
             raised = canonicalize(canonical.graph, chosen.opset, target.lowers)
             rewrites, notes = (*canonical.applied, *raised.applied), (*canonical.diagnostics, *raised.diagnostics)
             canonical = Canonical(raised.graph, rewrites, notes)
-            chosen = _plan(canonical.graph, target, recipe, source, feed)
+            chosen = ask.plan(canonical.graph)
+        if ask.spans:
+            ask = replace(ask, spans=still_true(ask.spans, lifted.graph, canonical.graph, recipe.shapes))
+            chosen = ask.plan(canonical.graph)
         if target.whole:
             refuse_float(target, canonical.graph, chosen)
             extra, notes = affordable(canonical.graph, target, chosen, recipe)
-            chosen = _plan(canonical.graph, target, recipe, source, feed, extra) if extra else chosen
+            chosen = ask.plan(canonical.graph, extra) if extra else chosen
             stages.note(*notes)
-    stages.note(*canonical.diagnostics, *_faster(canonical.graph, target, recipe, source, chosen))
-    return Planned(target, original, canonical, chosen)
+        if ask.spans and not with_data:
+            ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra if target.whole else {})
+            stages.note(*notes)
+    stages.note(*lifted.notes, *canonical.diagnostics, *_faster(canonical.graph, ask, chosen))
+    return Planned(target, lifted, canonical, chosen, ask.spans)
+
+
+def _from_spans(
+    ask: _Question, graph: Graph, chosen: Plan, extra: Mapping[str, Change]
+) -> tuple[_Question, Plan, tuple[Diagnostic, ...]]:
+    """The plan with ranges that are known without data, and nodes left float around the others.
+
+    Raises:
+        QConvertError: D001 where the target cannot leave them float.
+    """
+    calibration = ask.recipe.calibration
+    if calibration.given == "ignore":
+        return ask, chosen, ()
+    final = ask.recipe.model_copy(update={"calibration": calibration.model_copy(update={"given": "keep"})})
+    ask = replace(ask, recipe=final, spans=spread(graph, ask.spans))
+    kept: dict[str, Reason] = {}
+    unknown: dict[str, None] = {}
+    chosen = ask.plan(graph, extra)
+    while chosen.taps:
+        if ask.target.whole:
+            raise QConvertError([_unknown(name) for name in chosen.taps])
+        unknown.update(dict.fromkeys(chosen.taps))
+        groups = {chosen.tensors[name].group for name in chosen.taps}
+        names = [name for name, tensor in chosen.tensors.items() if tensor.group in groups]
+        before = len(kept)
+        kept.update({node: _no_range(name) for name in names for node in around(chosen, graph, name)})
+        if len(kept) == before:
+            break
+        chosen = ask.plan(graph, extra, kept)
+    return ask, chosen, tuple(_left_float(name) for name in unknown)
+
+
+def _no_range(name: str) -> Reason:
+    return Reason("P013", f"the range of `{name}` is not known without data")
+
+
+def _unknown(name: str) -> Diagnostic:
+    text = "no data was given, and the model does not say which values this tensor takes"
+    return Diagnostic("D001", text, f"tensor `{name}`", "give a folder with `-d`")
+
+
+def _left_float(name: str) -> Diagnostic:
+    text = "its range is not known without data, so the nodes around it stay float"
+    return Diagnostic("M104", text, f"tensor `{name}`", "give a folder with `-d`", Severity.NOTE)
 
 
 _NOTICEABLE = 1.15
 
 
-def _faster(
-    graph: Graph, target: Target, recipe: Recipe, source: Source | None, chosen: Plan
-) -> tuple[Diagnostic, ...]:
+def _faster(graph: Graph, ask: _Question, chosen: Plan) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
-    if not recipe.integer_macs or not chosen.prediction.macs or chosen.count(Kind.WEIGHT_ONLY):
+    wanted = ask.recipe.integer_macs
+    if not wanted or not chosen.prediction.macs or chosen.count(Kind.WEIGHT_ONLY):
         return ()
-    if chosen.prediction.integer_share < recipe.integer_macs / 2:
+    if chosen.prediction.integer_share < wanted / 2:
         share = chosen.prediction.integer_share
         text = (
             f"only {share:.0%} of the multiply-accumulates gain from integers"
@@ -93,7 +182,7 @@ def _faster(
         return (Diagnostic("P101", text, None, hint, Severity.WARNING),)
     if chosen.prediction.speedup is None:
         return ()
-    free = _plan(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), source, None)
+    free = replace(ask, recipe=ask.recipe.model_copy(update={"integer_macs": 0.0})).plan(graph)
     speedup, share = free.prediction.speedup or 0.0, free.prediction.integer_share
     if speedup < _NOTICEABLE * chosen.prediction.speedup:
         return ()
@@ -142,18 +231,17 @@ def target_of(recipe: Recipe) -> Target:
     return target
 
 
-def _best_form(
-    original: Graph, target: Target, recipe: Recipe, source: Source | None, feed: Feed | None
-) -> tuple[Canonical, Plan]:
+def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
     """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
+    target = ask.target
     best = canonicalize(original, extra=target.lowers)
-    best = Canonical(with_types(best.graph, recipe.shapes, feed), best.applied, best.diagnostics)
-    chosen = _plan(best.graph, target, recipe, source, feed)
+    best = Canonical(with_types(best.graph, ask.recipe.shapes, ask.feed), best.applied, best.diagnostics)
+    chosen = ask.plan(best.graph)
     for rewrite in target.rewrites:
         form = canonicalize(best.graph, best.graph.opset, (*target.lowers, rewrite))
         if not any(applied.rule == rewrite for applied in form.applied):
             continue
-        other = _plan(form.graph, target, recipe, source, feed)
+        other = ask.plan(form.graph)
         if _time(other) < _time(chosen) * _WORTH:
             best, chosen = Canonical(form.graph, (*best.applied, *form.applied), best.diagnostics), other
     return best, chosen
@@ -163,29 +251,11 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def _plan(
-    graph: Graph,
-    target: Target,
-    recipe: Recipe,
-    source: Source | None,
-    feed: Feed | None,
-    extra: Mapping[str, Change] | None = None,
-) -> Plan:
-    rules = resolve_rules(recipe.rules, graph, source)
-    return plan(
-        graph,
-        target,
-        recipe,
-        concrete_shapes(graph, recipe.shapes, feed),
-        merged(rules.nodes, extra or {}),
-        rules.tensors,
-    )
-
-
 def replanned(planned: Planned, recipe: Recipe, source: Source | None, kept: Mapping[str, Reason]) -> Plan:
     """The plan again, with some nodes left float whatever they would gain."""
     rules = resolve_rules(recipe.rules, planned.graph, source)
-    return plan(planned.graph, planned.target, recipe, planned.plan.shapes, rules.nodes, rules.tensors, kept)
+    shapes, graph = planned.plan.shapes, planned.graph
+    return plan(graph, planned.target, recipe, shapes, rules.nodes, rules.tensors, kept, planned.spans)
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:

@@ -25,6 +25,7 @@ from ..targets import Target
 
 ARENA_BYTES, FLASH_BYTES = 8, 24  # of one output channel
 _WORTH_DB = 1.0
+_EXACT_DB = 99.0  # weights that lie on the grid already
 _FREE_SHARE = 0.01  # of the arena, that may be spent without being asked
 _NOISE = 1.25  # other kernels take more than this estimate
 
@@ -57,7 +58,7 @@ def offers(graph: Graph, target: Target, chosen: Plan) -> list[Offer]:
 
 def _fit(array: Array, plan: WeightPlan, axis: int | None) -> float:
     rounded = fake_quantize(array, constant_params(array, WeightPlan(plan.format, axis)))
-    return sqnr_db(float(np.square(array).sum()), float(np.square(array - rounded).sum()))
+    return min(sqnr_db(float(np.square(array).sum()), float(np.square(array - rounded).sum())), _EXACT_DB)
 
 
 def affordable(

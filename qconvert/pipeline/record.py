@@ -69,7 +69,7 @@ def make_record(
         tool_version=__version__,
         status="done" if all(gate.passed for gate in gates) else "gates failed",
         target=planned.target.name,
-        model=model_info(model, planned.original),
+        model=model_info(model, planned.lifted.source),
         recipe=recipe.model_dump(mode="json", exclude_defaults=False),
         rewrites=tuple(RewriteInfo(rule=a.rule, lines=a.lines) for a in planned.canonical.applied),
         plan=plan_info(planned, recipe.format or planned.target.formats[0], activations),

@@ -14,7 +14,6 @@ from ..plan import Kind, Plan
 from ..recipe import Recipe
 from ..targets import Target
 
-QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 _CHUNK = 1 << 22  # values looked at together, so that a mapped weight is never held in memory as a whole
 
 
@@ -22,16 +21,8 @@ def refuse(graph: Graph, model: Path) -> None:
     """Refuse what cannot be quantized.
 
     Raises:
-        QConvertError: M008 for a quantized model, M011 for broken weights, M012 for a model that nothing goes into.
+        QConvertError: M011 for broken weights, M012 for a model that nothing goes into.
     """
-    node = next((n for n in graph.nodes if n.op in QUANTIZED or n.op.startswith("QLinear")), None)
-    if node is not None:
-        raise fail(
-            "M008",
-            f"the model is quantized already: it contains {node.op} (node `{node.name or node.output}`)",
-            model,
-            "start from the FP32 model, or use `qconvert check` to lint this one",
-        )
     if not graph.feeds:
         raise fail(
             "M012",

@@ -137,7 +137,7 @@ class _Tuning:
         """The measurements of an earlier run if it is to be resumed, else an empty state."""
         r, dataset = self.request, self.workshop.dataset
         goals = f"{r.max_drop} {r.min_sqnr} {r.min_speedup}"
-        model = sha256(*model_files(self.base.model, self.workshop.first.original))
+        model = sha256(*model_files(self.base.model, self.workshop.first.lifted.source))
         state = State(
             self.names.state,
             key_of(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals),

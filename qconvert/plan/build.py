@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..errors import fail
 from ..graph import Graph, Node
+from ..lift import Span
 from ..ops import Role, Shapes, inputs_with, macs
 from ..recipe.types import Change, Recipe
 from ..targets.model import Target
@@ -22,6 +23,7 @@ from .tensors import anchored, quantized_tensors, tensor_plans, weight_plans
 from .work import NO_RULE, Work, reads
 
 NOTHING: Mapping[str, Reason] = {}
+NO_SPANS: Mapping[str, Span] = {}
 _BEHIND = Reason(
     "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
 )
@@ -37,6 +39,7 @@ def plan(
     node_rules: Mapping[str, Change] | None = None,
     tensor_rules: Mapping[str, Change] | None = None,
     kept: Mapping[str, Reason] = NOTHING,
+    spans: Mapping[str, Span] = NO_SPANS,
 ) -> Plan:
     """Decide for every node and tensor of a canonical graph.
 
@@ -44,6 +47,7 @@ def plan(
         shapes: a concrete shape for every tensor, for limits and costs (see `runtime.shapes`).
         node_rules, tensor_rules: merged settings of the recipe's rules by node and tensor name.
         kept: nodes that must stay float, with the reason.
+        spans: intervals that are known without data, by tensor.
 
     Raises:
         QConvertError: R009 where a rule asks for what the target cannot do.
@@ -51,13 +55,12 @@ def plan(
     tensor_rules = tensor_rules or {}
     node_rules = _with_defaults(graph, recipe, _with_tensor_rules(graph, node_rules or {}, tensor_rules))
     _refuse_impossible(target, recipe, node_rules)
-    result = _settled(graph, target, recipe, shapes, node_rules, tensor_rules, kept)
+    rules = (node_rules, tensor_rules)
+    result = _settled(graph, target, recipe, shapes, rules, kept, spans)
     speedup = result.prediction.speedup
     if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
         # The wanted share of integers would make the file slower than FP32: then only what gains becomes integer.
-        return _settled(
-            graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, node_rules, tensor_rules, kept
-        )
+        return _settled(graph, target, recipe.model_copy(update={"integer_macs": 0.0}), shapes, rules, kept, spans)
     return result
 
 
@@ -99,14 +102,14 @@ def _settled(
     target: Target,
     recipe: Recipe,
     shapes: Shapes,
-    node_rules: Mapping[str, Change],
-    tensor_rules: Mapping[str, Change],
+    rules: tuple[Mapping[str, Change], Mapping[str, Change]],
     kept: Mapping[str, Reason],
+    spans: Mapping[str, Span],
 ) -> Plan:
     """The plan with no lone float layer between integers, unless a rule or the kernels want it."""
-    found = candidates(graph, target, recipe, node_rules, shapes, kept)
-    _check_forced(found, node_rules)
-    work = Work(graph, target, recipe, node_rules, tensor_rules, shapes, found, _estimates(graph, target, shapes))
+    found = candidates(graph, target, recipe, rules[0], shapes, kept)
+    _check_forced(found, rules[0])
+    work = Work(graph, target, recipe, *rules, shapes, found, _estimates(graph, target, shapes), spans)
     forced: frozenset[str] = frozenset()
     result = _with_float_tail(work, _planned(work, forced))
     while lone := frozenset(n for n in result.anchors - forced if found[n].kind is Kind.INTEGER):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
+from ..graph import Graph
+from ..lift import Span
 from ..ops import Shapes
 from ..targets.model import Format, WeightForm
 
@@ -71,6 +73,7 @@ class TensorPlan:
         bounds: interval that the values cannot leave (after Sigmoid, Clip, ...).
         method: range method; "" for the recipe's default.
         fixed: scale and zero point that a kernel dictates, whatever the data.
+        given: interval of the group that is known before any data is seen.
     """
 
     format: Format
@@ -78,6 +81,7 @@ class TensorPlan:
     bounds: tuple[float, float] | None = None
     method: str = ""
     fixed: tuple[float, int] | None = None
+    given: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +164,11 @@ class Plan:
     def count(self, kind: Kind) -> int:
         """Number of nodes of a kind."""
         return sum(p.kind is kind for p in self.nodes.values())
+
+
+def around(plan: Plan, graph: Graph, tensor: str) -> tuple[str, ...]:
+    """Names of the nodes that write or read a tensor and are more than float, those into which a clamp vanishes included."""
+    producer = graph.producer.get(tensor)
+    nodes = [*graph.consumers_of(tensor), *([producer] if producer is not None else [])]
+    hosts = [plan.nodes[n.name].host for n in nodes if plan.nodes[n.name].host]
+    return tuple(name for name in [*(n.name for n in nodes), *hosts] if plan.nodes[name].kind is not Kind.FLOAT)

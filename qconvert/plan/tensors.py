@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 
 from ..errors import fail
 from ..graph import Graph, Node
+from ..lift import Span
 from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
 from ..recipe.types import Change
 from ..targets.model import Format
@@ -48,6 +50,7 @@ def tensor_plans(
     formats = {group: _format(work, names) for group, names in members.items()}
     _check_wide(work, nodes, leaders, numbers, formats)
     fixed = {group: _fixed(work, names, formats[group]) for group, names in members.items()}
+    given = {group: _given(work, nodes, names) for group, names in members.items()}
     tensors = {
         name: TensorPlan(
             formats[numbers[leaders[name]]],
@@ -55,12 +58,26 @@ def tensor_plans(
             _bounds(work, name),
             _method(work, name),
             fixed[numbers[leaders[name]]],
+            given[numbers[leaders[name]]],
         )
         for name in quantized
     }
+    certain = {group for group in members if given[group] and work.recipe.calibration.given == "keep"}
     return tensors, {
-        group: tuple(_roots(work, nodes, names)) if fixed[group] is None else () for group, names in members.items()
+        group: () if fixed[group] or group in certain else tuple(_roots(work, nodes, names))
+        for group, names in members.items()
     }
+
+
+def _given(work: Work, nodes: Mapping[str, NodePlan], names: list[str]) -> Span | None:
+    """The interval of a group that is known without data: of what decides its range, or else of any member."""
+    if work.recipe.calibration.given == "ignore":
+        return None
+    roots = [work.spans.get(name) for name in _roots(work, nodes, names)]
+    known = [span for span in roots if span is not None]
+    if len(known) < len(roots):
+        known = [work.spans[name] for name in names if name in work.spans][:1]
+    return reduce(Span.joined, known) if known else None
 
 
 def _check_wide(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..graph import Graph, Node
+from ..lift import Span
 from ..ops import Shapes, Tie, spec
 from ..recipe.types import Change, Recipe
 from ..targets.model import Target
@@ -28,6 +29,7 @@ class Work:
     shapes: Shapes
     found: Mapping[str, Candidate]
     estimates: Mapping[str, Estimate]
+    spans: Mapping[str, Span]
 
     def keeps_scale(self, node: Node) -> bool:
         """Whether the node's kernel has no scale of its own for its output."""

@@ -57,6 +57,14 @@ class Calibration(Settings):
         default=99.99, description="percentile: share of values inside the range, in percent"
     )
     weights: Literal["mse", "min-max"] = Field(default="mse", description="range method for weights, per channel")
+    given: Literal["refine", "keep", "ignore"] = Field(
+        default="refine",
+        description="ranges that come with a quantized model or a table: refine: the start of the algorithms, final where there is no data; keep: final, for models that were trained with them; ignore: measured anew",
+    )
+
+    def measured(self, method: str = "") -> Self:
+        """The same with every range from data, by another method if one is named."""
+        return self.model_copy(update={"given": "ignore", **({"method": method} if method else {})})
 
 
 class Weights(Settings):

@@ -61,10 +61,7 @@ def alternatives(
     draft: Draft, tensors: Iterable[str], settings: Calibration, methods: Iterable[str]
 ) -> tuple[Source, ...]:
     """Some tensors under other range methods, where those give other parameters."""
-    others = {
-        method: activation_params(draft.plan, draft.sketches, settings.model_copy(update={"method": method}))
-        for method in methods
-    }
+    others = {method: activation_params(draft.plan, draft.sketches, settings.measured(method)) for method in methods}
     return tuple(
         Source("range", name, method, seen_by(draft.reference, draft.plan, name), found[name])
         for name in tensors

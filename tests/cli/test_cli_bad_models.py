@@ -211,9 +211,15 @@ def test_infinity_in_a_mask_is_fine(cli: Cli, place: Place) -> None:
 
 def test_quantized_model(cli: Cli, place: Place) -> None:
     assert cli(*place.convert(*QUICK)).code == 0
-    ran = cli(*place.convert(*QUICK, model=place.output, output=place.root / "again"))
+    again = place.root / "again" / "m.onnx"
+    assert cli(*place.convert("--no-evaluate", model=place.output, output=again)).code == 0
+    proto = onnx.load(again)
+    proto.graph.node.append(helper.make_node("QAttention", ["x"], ["a"], name="attention", domain="com.microsoft"))
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    again.write_bytes(proto.SerializeToString())
+    ran = cli(*place.convert(*QUICK, model=again, output=place.root / "third"))
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err.startswith("error[M008]: ")
+    assert ran.err.startswith("error[M008]: node `attention`: ")
     assert "qconvert check" in ran.err
 
 

@@ -1,0 +1,86 @@
+"""Inputs and outputs of the graph: those that are codes keep their types, and those that are real values keep their names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import Diagnostic
+from ..graph import Array, Node, onnx_dtype
+from .model import Params
+from .walk import Real, Walk
+
+_FLOAT = 1  # ONNX TensorProto.FLOAT
+
+
+def read_codes(walk: Walk, name: str, params: Params, result: str) -> None:
+    """Compute the real values of a graph input that is fed as codes."""
+    rank = len(walk.graph.type_of(name).shape or ())
+    cast, shifted = walk.fresh(f"{name}/float"), walk.fresh(f"{name}/shifted")
+    for each in (cast, shifted, result):
+        walk.set_float(each, name)
+    zero, scale = (
+        walk.constant(f"{name}/{part}", _row(array, params.axis, rank))
+        for part, array in (("zero", params.zero), ("scale", params.scale))
+    )
+    walk.put(Node("Cast", (name,), (cast,), {"to": _FLOAT}, walk.fresh_node(cast)))
+    walk.put(Node("Sub", (cast, zero), (shifted,), name=walk.fresh_node(shifted)))
+    walk.put(Node("Mul", (shifted, scale), (result,), name=walk.fresh_node(f"{name}/real")))
+    if params.scale.size == 1:
+        walk.record(result, params)
+
+
+def name_outputs(walk: Walk) -> None:
+    """Give the graph's outputs their names back."""
+    outputs = walk.graph.outputs
+    for name in outputs:
+        if name in walk.codes:
+            _write_codes(walk, name, walk.codes[name])
+            continue
+        stand_in = walk.value(name)
+        if stand_in == name:
+            continue
+        if stand_in in outputs or stand_in in walk.weights or stand_in in walk.graph.inputs:
+            walk.put(Node("Identity", (stand_in,), (name,), name=walk.fresh_node(f"{name}/Identity")))
+        else:
+            _rename(walk, stand_in, name)
+
+
+def _write_codes(walk: Walk, name: str, real: Real) -> None:
+    params = real.params
+    if params is None or params.scale.size > 1:
+        text = "the codes of a graph output have no single scale"
+        walk.faults.append(Diagnostic("M008", text, f"output `{name}`"))
+        return
+    steps = (
+        ("Div", (params.scale,)),
+        ("Round", ()),
+        ("Add", (params.zero,)),
+        ("Clip", (params.low, params.high)),
+    )
+    value = walk.fresh(f"{name}/real") if real.name == name else real.name
+    if value != real.name:
+        _rename(walk, name, value)
+    for op, operands in steps:
+        result = walk.fresh(f"{name}/{op}")
+        constants = (walk.constant(f"{result}/{n}", np.asarray(each)) for n, each in enumerate(operands))
+        walk.put(Node(op, (value, *constants), (result,), name=walk.fresh_node(result)))
+        value = result
+    walk.put(Node("Cast", (value,), (name,), {"to": onnx_dtype(params.dtype)}, walk.fresh_node(f"{name}/Cast")))
+
+
+def _rename(walk: Walk, old: str, new: str) -> None:
+    def named(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(new if name == old else name for name in names)
+
+    changed = [n.with_(inputs=named(n.inputs), outputs=named(n.outputs)) for n in walk.nodes.values()]
+    walk.nodes = {node.output: node for node in changed}
+    if old in walk.spans:
+        walk.spans[new] = walk.spans.pop(old)
+    walk.codes = {code: Real(new, r.params) if r.name == old else r for code, r in walk.codes.items()}
+    walk.names = {name: new if stand_in == old else stand_in for name, stand_in in walk.names.items()}
+
+
+def _row(part: Array, axis: int | None, rank: int) -> Array:
+    if part.size == 1 or axis is None:
+        return part
+    return part.reshape([-1 if i == axis else 1 for i in range(rank)])
