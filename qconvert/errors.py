@@ -150,7 +150,7 @@ CODES: dict[str, Code] = {
     "P013": Code("range not known", "No data was given, and neither the model nor a table says which values this tensor takes."),
     "P101": Code("few integers", "Only this share of the multiply-accumulates gains from integers on the target, so the rest stays float; `plan` shows the reason of every node. `placement: everywhere` makes integer whatever has a kernel, for the sake of size."),
     "P103": Code("pruned", "Share of zeros that pruning left in the weights, counted after rounding, and what the target's runtime gains from them. Dense kernels gain nothing from zeros."),
-    "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 90 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
+    "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 95 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
     # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------
     "C001": Code("int32 bias behind DequantizeLinear", "TensorRT refuses a quantized int32 bias. Keep the bias float."),
     "C002": Code("unsigned activations", "TensorRT knows int8 only; a uint8 zero point is refused or reinterpreted."),

@@ -6,7 +6,7 @@ from .mixed import MixedPrecision, mixed_precision
 from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve
 from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
-from .reconstruct import Reconstruction, reconstruct
+from .reconstruct import Reconstruction, corrected, reconstruct
 from .refine import Refinement, refine
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -21,10 +21,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         "channels of uneven range scaled alike, between activations and weights", Equalization, equalize
     ),
     "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
+    "refine": Algorithm("ranges moved by their effect behind the next layers", Refinement, refine),
     "reconstruct": Algorithm(
-        "weights rounded and biases corrected layer by layer, against the quantized input", Reconstruction, reconstruct
+        "weights rounded and biases corrected layer by layer, against the quantized input",
+        Reconstruction,
+        reconstruct,
+        settled=corrected,
     ),
-    "refine": Algorithm("ranges moved by their effect on the output, where that takes seconds", Refinement, refine),
     "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
 }
 

@@ -16,7 +16,8 @@ class AlgorithmStep(Value):
     """One step of the accuracy algorithms, with its effect on held-out calibration samples.
 
     Attributes:
-        before_db, after_db: output SQNR; kept: whether the step's change is in the result.
+        before_db, after_db: output SQNR; before a step that corrects biases, with quickly corrected biases.
+        kept: whether the step's change is in the result.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Algorithm:
         run: improves a draft.
         auto: part of `algorithms: auto`, in the order of the table.
         by_name: it gives accuracy away for something else, so that only a recipe that names it runs it.
+        settled: a quick form of it, if what comes before must be judged together with it: ranges that look worse with the mean
+            errors that they make may be better once those are taken out.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Algorithm:
     run: Callable[[Draft, Lab, Any], Draft]
     auto: bool = True
     by_name: bool = False
+    settled: Callable[[Draft, Lab], Draft] | None = None
 
 
 class AutoSteps(Settings):
@@ -74,11 +78,15 @@ def improve(
 ) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
     """Run algorithms one after the other; a step that does not gain is dropped unless it was asked for by name."""
     done: list[AlgorithmStep] = []
-    best, score = draft, lab.score(draft)
+    best, score = draft, 0.0
+    judged: Callable[[Draft, Lab], Draft] | None = None
     for n, step in enumerate(steps):
         start = time.perf_counter()
+        coming = next((s.algorithm.settled for s in steps[n + 1 :] if s.algorithm.settled), _as_it_is)
+        if coming is not judged:
+            judged, score = coming, lab.score(coming(best, lab))
         candidate = step.algorithm.run(best, lab, step.settings)
-        after = lab.score(candidate) if candidate is not best else score
+        after = lab.score(judged(candidate, lab)) if candidate is not best else score
         kept = candidate is not best and (step.always or after > score + _WORTH_DB)
         done.append(
             AlgorithmStep(
@@ -89,3 +97,7 @@ def improve(
             best, score = candidate, after
         progress(n + 1, len(steps))
     return best, tuple(done)
+
+
+def _as_it_is(draft: Draft, lab: Lab) -> Draft:
+    return draft

@@ -27,10 +27,7 @@ from .lockstep import Station, run_layer, stacked_mean, walk
 class Reconstruction(Settings):
     """Settings of `reconstruct`."""
 
-    rounding: bool | None = Field(
-        default=None,
-        description="round weights by GPTQ; by default only where scales are coarse (per tensor, or below 8 bits): elsewhere activations decide",
-    )
+    rounding: bool = Field(default=True, description="round weights by GPTQ, to nearest otherwise")
     bias: bool = Field(default=True, description="correct biases for the mean error")
     asymmetric: bool = Field(
         default=False,
@@ -58,6 +55,12 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
     return bench.result()
 
 
+def corrected(draft: Draft, lab: Lab) -> Draft:
+    """The draft with its biases corrected on a few samples, as a preview of what reconstruction makes of it."""
+    return reconstruct(draft, lab, Reconstruction(rounding=False, samples=_PREVIEW))
+
+
+_PREVIEW = 16
 _BYTES = 1_000_000_000  # of live values of the walk
 _LIVE = 6  # tensors of the largest size that live at once, in both graphs together
 
@@ -101,9 +104,7 @@ class _Bench:
         self, station: Station, original: Array, params: QuantParams, plan: WeightPlan
     ) -> tuple[Array, QuantParams]:
         node, settings = station.node, self.settings
-        coarse = plan.axis is None or plan.format.bits < 8
-        rounding = coarse if settings.rounding is None else settings.rounding
-        if not rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
+        if not settings.rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
             return fake_quantize(original, params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
         found = moments(node, original.shape, station.wanted_in if settings.asymmetric else None, station.got_in)

@@ -249,7 +249,7 @@ class Recipe(Settings):
         description="profit: integer where the cost model gains; everywhere: integer wherever a kernel exists",
     )
     integer_macs: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.9,
+        default=0.95,
         description="least share of the multiply-accumulates that stays integer when layers are left float for speed; 0 for the fastest file",
     )
     shapes: dict[str, Annotated[int, Field(gt=0)]] = Field(

@@ -12,7 +12,6 @@ from qconvert.optimize.lockstep import stations, walk
 from qconvert.optimize.mixed import MixedPrecision, mixed_precision, rounded
 from qconvert.optimize.ranges import RangeChoice, choose_ranges
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
-from qconvert.optimize.refine import Refinement, refine
 from qconvert.recipe.types import Recipe
 from qconvert.runtime import opened
 
@@ -122,20 +121,6 @@ def test_ranges_never_score_below_the_first_draft():
         start = draft.with_(activations=activations)
         methods = RangeChoice(methods=(first, "mse", "min-max"))
         assert lab.score(choose_ranges(start, lab, methods)) >= lab.score(start) - 1e-9
-
-
-def test_refinement_gains_on_what_it_sees_and_keeps_to_bounds():
-    draft, lab = laboratory(net())
-    on_fit = replace(lab, held_out=lab.fit[:30])
-    after = refine(draft, lab, Refinement())
-    assert on_fit.score(after) >= on_fit.score(draft)
-    for name in ("r", "s"):
-        assert int(after.activations[name].zero_point) == 0  # Relu still vanishes into the range
-
-
-def test_refinement_is_left_out_where_it_would_take_long():
-    draft, lab = laboratory(net())
-    assert refine(draft, lab, Refinement(work=1.0)) is draft
 
 
 def test_rounding_one_tensor_touches_only_its_readers():
