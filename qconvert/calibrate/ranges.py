@@ -76,7 +76,17 @@ def weight_params(
         bias = next((graph.constant(node.inputs[i]) for i in inputs_with(node, Role.BIAS) if index == 1), None)
         reading = activations.get(node.input(0))
         found[name, index] = params if bias is None or reading is None else _fit_bias(params, reading.scale, bias)
-    return found
+    return _tied(graph, plan, found)
+
+
+def _tied(graph: Graph, plan: Plan, found: dict[tuple[str, int], QuantParams]) -> dict[tuple[str, int], QuantParams]:
+    """The same scales for constants that share their channels: sums in another order of axes may differ in the last bit."""
+    if not plan.ties:
+        return found
+    names = {key: graph.by_name[key[0]].input(key[1]) for key in found}
+    firsts = {name: key for key, name in reversed(names.items())}
+    origins = {key: firsts.get(plan.ties.get(name, name), key) for key, name in names.items()}
+    return {key: replace(found[origins[key]], axis=params.axis) for key, params in found.items()}
 
 
 _SHRINK = np.array([1.0, 0.97, 0.94, 0.91, 0.88, 0.84, 0.8, 0.75, 0.7, 0.6, 0.5])

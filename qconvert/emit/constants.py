@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,10 +20,14 @@ Key: TypeAlias = tuple[str, tuple[int, ...], bytes, bytes]
 
 
 class Constants:
-    """Adds constants to an edit and gives equal ones the same name."""
+    """Adds constants to an edit and gives equal ones the same name.
 
-    def __init__(self, edit: Edit, graph: Graph) -> None:
-        self._edit, self._graph = edit, graph
+    Args:
+        ties: weights whose channels are those of another one, by name.
+    """
+
+    def __init__(self, edit: Edit, graph: Graph, ties: Mapping[str, str] | None = None) -> None:
+        self._edit, self._graph, self._ties = edit, graph, ties or {}
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._codes: dict[tuple[str, int | None, Layout, Key], str] = {}
         self._operands: dict[tuple[str, int | None, Layout, Key], str] = {}
@@ -46,6 +52,8 @@ class Constants:
 
     def codes(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
         """Name of the codes of a weight."""
+        if layout.startswith("packed"):  # channels first, whatever the axis
+            name, params = self.original(name), replace(params, axis=0 if name in self._ties else params.axis)
         key = (name, params.axis, layout, value_of(params))
         if key not in self._codes:
             codes = quantized(self._graph.weights[name], params, layout)
@@ -68,6 +76,10 @@ class Constants:
             node_name = self._edit.fresh_node(f"{name}/Cast")
             self._edit.add(Node("Cast", (stored,), (self._operands[key],), {"to": INT8}, node_name))
         return self._operands[key]
+
+    def original(self, name: str) -> str:
+        """The weight whose channels a tied one repeats, or itself."""
+        return self._ties.get(name, name)
 
     def bias(self, name: str, params: QuantParams) -> str:
         """Name of the int32 codes of a bias, one a scale or, under a single scale, one an element."""

@@ -11,7 +11,7 @@ from ..plan import Kind, NodePlan, Plan
 from ..targets.model import Format
 from .constants import Constants, Key, bias_params, value_of
 from .dynamic import dynamic_product
-from .stored import STORES, Shelf
+from .stored import MICROSOFT, STORES, Shelf
 from .weights import anchor_scale
 
 _ANCHOR = Format("int16", symmetric=True, narrow=True, bits=16)
@@ -29,6 +29,16 @@ def emit_qdq(
     return QdqWriter(graph, plan, activations, weights).written()
 
 
+def _packed_tables(graph: Graph, plan: Plan) -> frozenset[str]:
+    """Tables of which rows are picked out of packed bytes, by the name under which they are stored."""
+    names = (
+        graph.by_name[node].input(index)
+        for (node, index), chosen in plan.weights.items()
+        if plan.nodes[node].kind is Kind.LOOKUP and chosen.form is not None and chosen.form.packed
+    )
+    return frozenset(plan.ties.get(name, name) for name in names)
+
+
 class QdqWriter:
     """One emission: the edit under way, and the conversions made so far."""
 
@@ -41,8 +51,8 @@ class QdqWriter:
     ) -> None:
         self.graph, self.plan, self.activations, self.weights = graph, plan, activations, weights
         self.edit = Edit(graph)
-        self.constants = Constants(self.edit, graph)
-        self._shelf = Shelf(self.edit, graph, self.constants, {})
+        self.constants = Constants(self.edit, graph, plan.ties)
+        self._shelf = Shelf(self.edit, graph, self.constants, {}, _packed_tables(graph, plan))
         self._codes: dict[str, str] = {}  # activation -> its integer form
         self._read: dict[str, str] = {}  # float activation -> its dequantized form
         self._dequantized_constants: dict[tuple[str, int | None, Key], str] = {}
@@ -52,7 +62,10 @@ class QdqWriter:
         """The graph with every node in its final form."""
         for node in self.graph.nodes:
             self._place(node)
-        return self.edit.graph()
+        written = self.edit.graph()
+        if all(node.domain != MICROSOFT for node in written.nodes):
+            return written
+        return written.with_(opsets={**written.opsets, MICROSOFT: 1})
 
     def _place(self, node: Node) -> None:
         chosen = self.plan.nodes[node.name]

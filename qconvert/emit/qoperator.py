@@ -17,8 +17,7 @@ from ..graph import Array, Graph, Node
 from ..ops import Role, inputs_with
 from ..plan import NodePlan, Plan
 from .qdq import QdqWriter
-
-MICROSOFT = "com.microsoft"
+from .stored import MICROSOFT
 
 
 def emit_qoperator(
@@ -30,10 +29,7 @@ def emit_qoperator(
         activations: parameters of every tensor of `plan.tensors`.
         weights: parameters of every constant input of `plan.weights`.
     """
-    written = _OperatorWriter(graph, plan, activations, weights).written()
-    if all(node.domain != MICROSOFT for node in written.nodes):
-        return written
-    return written.with_(opsets={**written.opsets, MICROSOFT: 1})
+    return _OperatorWriter(graph, plan, activations, weights).written()
 
 
 class _OperatorWriter(QdqWriter):

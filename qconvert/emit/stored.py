@@ -7,27 +7,31 @@ gives the nodes that stand for it, either with a rebuilt weight as input or as a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
 import numpy as np
 
 from ..calibrate import QuantParams
-from ..graph import Array, Edit, Graph, Node
+from ..graph import Array, Dim, Edit, Graph, Node
 from .constants import Constants, Key, value_of
+from .weights import packed
 
 FLOAT = 1  # ONNX TensorProto.FLOAT
+MICROSOFT = "com.microsoft"
+PACKED_BLOCKS = (16, 32, 64, 128, 256)  # that MatMulNBits and GatherBlockQuantized both know
 
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Where stored weights go: the edit under way, its constants, and the weights rebuilt so far."""
+    """Where stored weights go: the edit under way, its constants, the weights rebuilt so far, and tables stored as packed rows."""
 
     edit: Edit
     graph: Graph
     constants: Constants
     rebuilt: dict[tuple[str, str, int | None, Key], str]
+    tables: frozenset[str] = frozenset()
 
     def once(self, key: str, name: str, params: QuantParams, make: Callable[[], str]) -> str:
         """The rebuilt form of a weight, made once for equal parameters, so that layers that share a weight still do."""
@@ -156,8 +160,100 @@ def _unblocked_rows(shelf: Shelf, node: Node, params: QuantParams) -> list[Step]
     return steps
 
 
+def product(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """A MatMul or Gemm as MatMulNBits (com.microsoft), which multiplies codes; activations are rounded to 8 bits by block."""
+    name = node.inputs[index]
+    outputs, inputs = stored_matrix(shelf.graph.weight_shape(name), params)
+    params = in_blocks(params, inputs)
+    attributes = {
+        "K": inputs,
+        "N": outputs,
+        "bits": params.format.width,
+        "block_size": params.block,
+        "accuracy_level": 4,
+    }
+    operands = (node.inputs[0], _packed(shelf, name, params), *_packed_scales(shelf, name, params))
+    bias = node.input(2) if node.op == "Gemm" else ""
+    if not bias:
+        return [Node("MatMulNBits", operands, node.outputs, attributes, node.name, MICROSOFT)]
+    if _shape_of(shelf.graph, bias) == (outputs,):
+        operands = (*operands, *[""] * (5 - len(operands)), bias)
+        return [Node("MatMulNBits", operands, node.outputs, attributes, node.name, MICROSOFT)]
+    result = shelf.edit.fresh(f"{node.output}/product")
+    return [
+        Node("MatMulNBits", operands, (result,), attributes, node.name, MICROSOFT),
+        Node("Add", (result, bias), node.outputs, name=shelf.edit.fresh_node(f"{node.name}/bias")),
+    ]
+
+
+def _shape_of(graph: Graph, name: str) -> tuple[Dim, ...] | None:
+    return graph.type_of(name).shape
+
+
+def stored_matrix(shape: tuple[int, ...], params: QuantParams) -> tuple[int, int]:
+    """Channels, and weights of a channel."""
+    channels = shape[params.axis or 0]
+    return channels, prod(shape) // channels
+
+
+def in_blocks(params: QuantParams, length: int) -> QuantParams:
+    """The same parameters with a scale for every block of a size that the packed operators know.
+
+    A single scale a channel is repeated for blocks of the size that stores least; one for more weights than there are is cut.
+    """
+    if params.block:
+        return params
+    block = min(PACKED_BLOCKS, key=lambda size: (_stored_bits(length, size, params.format.width), -size))
+    count = -(-length // block)
+    scale, zero = (np.repeat(a.reshape(-1, 1), count, axis=1) for a in (params.scale, params.zero_point))
+    return replace(params, scale=scale, zero_point=zero, block=block)
+
+
+def _stored_bits(length: int, block: int, width: int) -> int:
+    return -(-length // block) * (block * width + 32)
+
+
+def _packed(shelf: Shelf, name: str, params: QuantParams) -> str:
+    """Codes [N, blocks, bytes]; those that a table has as rows too are stored once."""
+    if shelf.constants.original(name) not in shelf.tables:
+        return shelf.constants.codes(name, params, "packed")
+    size = params.block * params.format.width // 8
+    shape = shelf.constants.numbers((*params.scale.shape, size))
+    return shelf.chain(name, [("Reshape", (shape,), {})], shelf.constants.codes(name, params, "packed-rows"))
+
+
+def _packed_scales(shelf: Shelf, name: str, params: QuantParams) -> tuple[str, ...]:
+    """Scales [C, blocks], and packed zero points where they are not the middle."""
+    scale = shelf.constants.shared(params.scale, f"{name}/scale")
+    signed = not params.format.dtype.startswith("u")
+    middle = 0 if signed else 1 << (params.format.width - 1)
+    if (params.zero_point == middle).all():
+        return (scale,)
+    zero = packed(params.zero_point.astype(np.uint8), params.format)
+    return scale, shelf.constants.shared(zero, f"{name}/zero_point")
+
+
+def table(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """A Gather of rows as GatherBlockQuantized (com.microsoft), which rebuilds only the rows that it picks."""
+    name, width = node.inputs[0], shelf.graph.weight_shape(node.inputs[0])[1]
+    params = in_blocks(params, width)
+    attributes = {"bits": params.format.width, "block_size": params.block, "gather_axis": 0, "quantize_axis": 1}
+    codes = shelf.constants.codes(name, params, "packed-rows")
+    operands = (codes, node.inputs[1], *_packed_scales(shelf, name, params))
+    if params.scale.shape[1] * params.block == width:
+        return [Node("GatherBlockQuantized", operands, node.outputs, attributes, node.name, MICROSOFT)]
+    whole = shelf.edit.fresh(f"{node.output}/filled")
+    bounds = tuple(shelf.constants.numbers((value,)) for value in (0, width, -1))
+    return [
+        Node("GatherBlockQuantized", operands, (whole,), attributes, node.name, MICROSOFT),
+        Node("Slice", (whole, *bounds), node.outputs, name=shelf.edit.fresh_node(f"{node.name}/Slice")),
+    ]
+
+
 STORES: dict[str, Store] = {
     "dequantize": dequantized,
     "fold": folded,
     "rows": picked,
+    "nbits": product,
+    "gather-blocks": table,
 }

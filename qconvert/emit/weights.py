@@ -8,9 +8,10 @@ import numpy as np
 
 from ..calibrate import QuantParams, quantize
 from ..graph import Array, Lazy, Weight
+from ..targets.model import Format
 
-# As the weight; a matrix with its axes swapped; [C, blocks, block].
-Layout: TypeAlias = Literal["own", "turned", "blocks"]
+# As the weight; a matrix with its axes swapped; [C, blocks, block]; the same packed into bytes, of rank 3 or as rows.
+Layout: TypeAlias = Literal["own", "turned", "blocks", "packed", "packed-rows"]
 
 
 def quantized(weight: Weight, params: QuantParams, layout: Layout = "own") -> Weight:
@@ -18,11 +19,21 @@ def quantized(weight: Weight, params: QuantParams, layout: Layout = "own") -> We
 
     def codes() -> Array:
         array = quantize(weight.numpy(), params)
-        arranged = array.T if layout == "turned" else _blocks(array, params) if layout == "blocks" else array
-        return np.ascontiguousarray(arranged)
+        if layout in ("own", "turned"):
+            return np.ascontiguousarray(array.T if layout == "turned" else array)
+        blocks = _blocks(array, params)
+        return blocks if layout == "blocks" else packed(_unsigned(blocks, params.format), params.format).reshape(shape)
 
-    shape = {"own": weight.shape, "turned": weight.shape[::-1], "blocks": (*params.scale.shape[:2], params.block)}
-    return Lazy(params.format.dtype, shape[layout], codes)
+    shape = _extent(weight.shape, params, layout)
+    return Lazy("uint8" if layout.startswith("packed") else params.format.dtype, shape, codes)
+
+
+def _extent(shape: tuple[int, ...], params: QuantParams, layout: Layout) -> tuple[int, ...]:
+    if layout in ("own", "turned"):
+        return shape[::-1] if layout == "turned" else shape
+    channels, blocks = params.scale.shape
+    size = params.block if layout == "blocks" else params.block * params.format.width // 8
+    return (channels, blocks * size) if layout == "packed-rows" else (channels, blocks, size)
 
 
 def _blocks(codes: Array, params: QuantParams) -> Array:
@@ -30,6 +41,27 @@ def _blocks(codes: Array, params: QuantParams) -> Array:
     rows = np.moveaxis(codes, params.axis or 0, 0).reshape(params.scale.shape[0], -1)
     missing = params.scale.shape[1] * params.block - rows.shape[1]
     return np.pad(rows, ((0, 0), (0, missing))).reshape(*params.scale.shape, params.block)
+
+
+def _unsigned(codes: Array, format_: Format) -> Array:
+    """Codes moved to 0..2^bits-1; onnxruntime's packed operators take the middle for zero where no zero point is given."""
+    return (codes.astype(np.int16) + (0 if format_.dtype.startswith("u") else 1 << (format_.width - 1))).astype(
+        np.uint8
+    )
+
+
+def packed(codes: Array, format_: Format) -> Array:
+    """Unsigned codes [..., n] in bytes [..., ceil(n * width / 8)], the first code in the lowest bits (MatMulNBits)."""
+    count = 8 // format_.width
+    if count == 1:
+        return codes
+    missing = -codes.shape[-1] % count
+    filled = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, missing)]) if missing else codes
+    parts = filled.reshape(*codes.shape[:-1], -1, count)
+    found = np.zeros(parts.shape[:-1], dtype=np.uint8)
+    for i in range(count):
+        found |= parts[..., i] << (i * format_.width)
+    return found
 
 
 def bias_codes(bias: Array, scale: Array) -> Array:

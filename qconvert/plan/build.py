@@ -20,6 +20,7 @@ from .patterns import residual_skip, tail
 from .predict import predict
 from .profit import profitable
 from .tensors import anchored, quantized_tensors, tensor_plans, weight_plans
+from .ties import ties
 from .work import NO_RULE, Work, reads
 
 NOTHING: Mapping[str, Reason] = {}
@@ -147,6 +148,7 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
         shapes=work.shapes,
         group_taps=group_taps,
         anchors=anchors,
+        ties=ties(graph, weights),
         bias=work.target.bias,
         opset=_opset(work, tensors, weights, anchors),
     )

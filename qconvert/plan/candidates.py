@@ -85,7 +85,10 @@ def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapp
     if isinstance(chosen, Reason):
         return Candidate(Kind.FLOAT, chosen)
     form, block = chosen
-    return Candidate(Kind.LOOKUP if is_table(node, graph) else Kind.WEIGHT_ONLY, form=form, block=block)
+    picks_rows = (
+        is_table(node, graph) and len(form.ops) == 1
+    )  # a form of its own, not one that rebuilds any weight as a whole
+    return Candidate(Kind.LOOKUP if picks_rows else Kind.WEIGHT_ONLY, form=form, block=block)
 
 
 def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:

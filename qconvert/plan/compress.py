@@ -14,6 +14,7 @@ from ..targets.model import Format, Target, WeightForm
 from .limits import Call, first_broken
 from .model import Reason, WeightPlan
 
+_SCALE_BITS = 32
 SMALLEST = 1024  # bytes of float32; the nodes that rebuild a smaller weight take more than it gives
 LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
 
@@ -63,14 +64,14 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     Args:
         format_: the recipe's `format`, None for any.
     """
-    forms = [f for f in target.weight_forms if call.node.op in f.ops and format_ in (None, f.format)]
+    forms = [f for f in _forms(target, format_) if call.node.op in f.ops]
     if not forms:
         return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} in few bits")
     broken: Reason | None = None
     for form in forms:
-        block = wish.block if wish.block is not None else dict(form.default_block).get(wish.bits, 0)
+        block = _block(form, wish, _length(call))
         if wish.bits in form.bits and block in form.blocks and (form.asymmetric or wish.symmetric is not False):
-            reason = _undivided(call, block) if form.divides else None
+            reason = _undivided(_length(call), block) if form.divides else None
             reason = reason or first_broken(form.limits, call)
             if reason is None:
                 return form, block
@@ -78,11 +79,28 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     return broken or Reason("P012", f"no form for the weight of {call.node.op} takes {_words(wish)}")
 
 
-def _undivided(call: Call, block: int) -> Reason | None:
-    index = next(iter(stored_inputs(call.node, call.graph)))
-    shape = call.shape(index)
-    axis = _axis(call.node, call.graph, len(shape))
-    length = prod(shape) // shape[axis]
+def _forms(target: Target, format_: str | None) -> list[WeightForm]:
+    return [f for f in target.weight_forms if format_ is None or f.format in ("", format_)]
+
+
+def _length(call: Call) -> int:
+    """Weights of a channel."""
+    shape = call.shape(next(iter(stored_inputs(call.node, call.graph))))
+    return prod(shape) // shape[_axis(call.node, call.graph, len(shape))]
+
+
+def _block(form: WeightForm, wish: Wish, length: int) -> int:
+    """The block of a layer: as wished, but none that is larger than the channel; or the one that stores least."""
+    wished = dict(form.default_block).get(wish.bits, 0) if wish.block is None else wish.block
+    allowed = [b for b in form.blocks if 0 < b <= wished]
+    if not wished or wished not in form.blocks:
+        return wished
+    if wish.block is not None:
+        return next((b for b in sorted(allowed) if b >= length), wished)
+    return min(allowed, key=lambda b: (-(-length // b) * (b * wish.bits + _SCALE_BITS), -b))
+
+
+def _undivided(length: int, block: int) -> Reason | None:
     if not block or length % block == 0:
         return None
     return Reason("P012", f"blocks of {block} do not divide the {length} weights of a channel")
@@ -94,7 +112,7 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
     Raises:
         QConvertError: R009 with the nearest choice that it can.
     """
-    forms = [f for f in target.weight_forms if format_ in (None, f.format)]
+    forms = _forms(target, format_)
     if not forms:
         other = f" in format `{format_}`" if target.weight_forms else ""
         hint = "leave `format` open" if target.weight_forms else "choose another mode"

@@ -146,6 +146,7 @@ class Plan:
         taps: activations whose statistics calibration must collect, in graph order.
         group_taps: scale group to those of the taps that decide its range.
         anchors: float nodes amid integers that keep near-float weights only as 16-bit constants.
+        ties: constants with the same channels as another one, by name; they are rounded alike and stored once.
         opset: smallest opset that can express the formats.
     """
 
@@ -158,6 +159,7 @@ class Plan:
     shapes: Shapes
     group_taps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     anchors: frozenset[str] = frozenset()
+    ties: Mapping[str, str] = field(default_factory=dict)
     bias: str = "int32"
     opset: int = 13
 

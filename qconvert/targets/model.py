@@ -78,12 +78,14 @@ class WeightForm:
     Attributes:
         store: how codes are written and rebuilt, a key of `emit.stored.STORES`.
         ops: operators whose weights may be stored so.
-        format: the recipe's `format` that it belongs to: standard operators are "qdq".
+        format: the recipe's `format` that it belongs to: Q/DQ pairs are "qdq"; "" for any.
         bits: widths of the codes.
         blocks: numbers of inputs that may share a scale, 0 for one scale a channel.
-        default_block: (bits, block) that is taken where the recipe leaves the block open; one scale a channel for other widths.
+        default_block: (bits, block): the largest block that is taken where the recipe leaves it open; one scale a channel for
+            other widths.
         asymmetric: zero points other than the middle are possible.
         divides: a block must divide the weights of a channel.
+        packed: codes lie in bytes, channels first, so that a table and a product of the same numbers share them.
         opset: smallest that can express it.
         limits: conditions of the call.
         source: where the fact was read or measured.
@@ -97,6 +99,7 @@ class WeightForm:
     default_block: tuple[tuple[int, int], ...] = ()
     asymmetric: bool = True
     divides: bool = False
+    packed: bool = False
     opset: int = 13
     limits: tuple[Limit, ...] = ()
     source: str = ""

@@ -38,16 +38,26 @@ KERNELS: tuple[Kernel, ...] = (
 
 # Weights of layers that compute in float. A DequantizeLinear of a constant in front of MatMul or Gemm becomes MatMulNBits when the
 # file is loaded; in front of any other operator it runs again at every inference, while Cast and Mul of constants are folded.
+# The operators of com.microsoft come first: they read codes without help of the optimizer, and larger blocks make them faster.
 _BLOCKS = (16, 32, 64, 128, 256)
-_PRODUCT = (
-    Limit("weight-rank", 2),
-    *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")),
-    Limit("bias-vector"),
-)
+_ANY = (0, *_BLOCKS)
+_FINE = ((8, 128), (4, 32), (2, 16))  # blocks where the recipe leaves them open
+_PRODUCTS = ("MatMul", "Gemm")
+_LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather")
+_FACTORS = (Limit("weight-rank", 2), *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")))
+_MATRIX = (*_FACTORS, Limit("bias-vector"))
+_FUSES = "DQMatMulToMatMulNBits, optimized graphs of onnxruntime 1.31.1"
+_FOLDS = "constant_folding.cc, optimized graphs of onnxruntime 1.31.1"
 WEIGHT_FORMS: tuple[WeightForm, ...] = (
-    WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (8,), (0,), limits=_PRODUCT, source="dq_matmulnbits fusion, optimized graphs of onnxruntime 1.31.1"),
-    WeightForm("fold", ("Conv", "ConvTranspose", "MatMul", "Gemm"), "qdq", (8,), (0, *_BLOCKS), source="constant_folding.cc, optimized graphs of onnxruntime 1.31.1"),
-    WeightForm("rows", ("Gather",), "qdq", (8,), (0, *_BLOCKS), source="standard operators"),
+    WeightForm("nbits", _PRODUCTS, "qoperator", (2, 4, 8), _ANY, _FINE, packed=True, limits=_FACTORS, source="matmul_nbits.cc: blocks of 16 to 256, accuracy level 4"),
+    WeightForm("gather-blocks", ("Gather",), "qoperator", (2, 4, 8), _ANY, _FINE, packed=True, source="gather_block_quantized.cc"),
+    WeightForm("dequantize", _PRODUCTS, "qdq", (8,), (0,), limits=_MATRIX, source=_FUSES),
+    WeightForm("dequantize", _PRODUCTS, "qdq", (4, 8), _ANY, ((4, 32),), opset=21, limits=_MATRIX, source=_FUSES),
+    WeightForm("dequantize", _PRODUCTS, "qdq", (2,), _ANY, ((2, 16),), opset=25, limits=_MATRIX, source=_FUSES),
+    WeightForm("rows", ("Gather",), "", (8,), _ANY, source="standard operators: Gather, Cast, Mul"),
+    WeightForm("fold", _LAYERS, "", (8,), _ANY, source=_FOLDS),
+    WeightForm("fold", _LAYERS, "", (4,), _ANY, ((4, 32),), opset=21, source=_FOLDS),
+    WeightForm("fold", _LAYERS, "", (2,), _ANY, ((2, 16),), opset=25, source=_FOLDS),
 )  # fmt: skip
 
 SESSIONS = (Session("default options", deployed=True), Session("optimizations off", optimize=False))

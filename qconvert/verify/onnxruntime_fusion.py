@@ -21,7 +21,7 @@ INTEGER = frozenset({
     "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearWhere", "QLinearSigmoid",
     "QLinearLeakyRelu", "QLinearSoftmax", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearReduceMean",
     "QGemm", "QAttention", "NhwcMaxPool", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-    "DynamicQuantizeLSTM", "MatMulNBits",
+    "DynamicQuantizeLSTM", "MatMulNBits", "GatherBlockQuantized",
 })  # fmt: skip
 
 # Types of codes for which a DequantizeLinear in front of a product becomes MatMulNBits.

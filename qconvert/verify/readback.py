@@ -33,7 +33,9 @@ UNTRACED = "?"
 _AT_LOAD = "onnxruntime quantizes its float weight"
 _CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _HELPERS = frozenset({*_CONVERSIONS, "Transpose", "ReorderInput", "ReorderOutput", "DynamicQuantizeLinear"})
-_FLOAT_RESULT = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention"})
+_FLOAT_RESULT = frozenset({
+    "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention", "MatMulNBits", "GatherBlockQuantized",
+})  # fmt: skip
 _BLENDS = frozenset({"Cast", "DequantizeLinear", "Shape", "ArgMax", *_FLOAT_RESULT})  # integers in, something else out
 _APPENDED = re.compile(r"(_token_\d+|/\w*Fusion/?\w*|_nchwc|_nhwc)+$")
 _PREFIX = re.compile(r"^(QLinear|DynamicQuantize|Fused|Nhwc|Skip|Quick|Bias|Q(?=[A-Z]))+")

@@ -31,8 +31,9 @@ def model(opset: int = 13) -> Graph:
     return text_model(TEXT, opset, **{n: random(*s) for n, s in SHAPES.items()}, **shapes)
 
 
-def made(graph: Graph, **weights: object) -> Quantized:
-    return quantized(graph, [], recipe=EVERYWHERE.model_copy(update={"mode": "weight-only"}), nodes={n.name: weights for n in graph.nodes})  # type: ignore[arg-type]  # fmt: skip
+def made(graph: Graph, form: str | None = None, **weights: object) -> Quantized:
+    recipe = EVERYWHERE.model_copy(update={"mode": "weight-only", "format": form})
+    return quantized(graph, [], recipe=recipe, nodes={n.name: weights for n in graph.nodes})
 
 
 def rounded(found: Quantized) -> Graph:
@@ -44,22 +45,25 @@ def rounded(found: Quantized) -> Graph:
     return edit.graph()
 
 
-FORMATS = [{}, {"block": 16}, {"block": 32}, {"block": 32, "weight_symmetric": False}, {"weight_symmetric": False}]
-
-
-@pytest.mark.parametrize("weights", FORMATS, ids=str)
-def test_the_file_computes_what_the_rounded_weights_say(weights: dict[str, object]) -> None:
-    found = made(model(), **weights)
-    emitted = found.emit()
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("block", [None, 0, 16, 64])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_file_computes_what_the_rounded_weights_say(
+    form: str, bits: int, block: int | None, symmetric: bool
+) -> None:
+    opset = {2: 25, 4: 21, 8: 21}[bits]
+    found = made(model(opset), form, weight_bits=bits, block=block, weight_symmetric=symmetric)
+    assert found.plan.opset <= opset
+    emitted = found.emit(form)
     onnx.checker.check_model(to_proto(emitted), full_check=True)
     assert {found.plan.nodes[f"n_{n}"].kind for n in "hfcz"} == {Kind.WEIGHT_ONLY}
-    assert found.plan.nodes["n_e"].kind is Kind.LOOKUP
-    wanted, got = run(rounded(found), FEED, optimize=False)[0], run(emitted, FEED, optimize=False)[0]
-    for name, value in wanted.items():
-        assert np.allclose(got[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max())
-    deployed = run(emitted, FEED)[0]
-    for name, value in wanted.items():  # products round their activations as well
-        assert np.square(deployed[name] - value).sum() < 1e-3 * np.square(value).sum()
+    assert found.plan.nodes["n_e"].kind in (Kind.LOOKUP, Kind.WEIGHT_ONLY)
+    wanted = run(rounded(found), FEED, optimize=False)[0]
+    for got in (run(emitted, FEED, optimize=False)[0], run(emitted, FEED)[0]):
+        assert np.allclose(got["z"], wanted["z"], rtol=1e-4, atol=1e-4 * np.abs(wanted["z"]).max())
+        # products that read codes round their activations as well
+        assert np.square(got["y"] - wanted["y"]).sum() < 1e-3 * np.square(wanted["y"]).sum()
 
 
 def test_rebuilt_weights_cost_nothing_at_run_time(tmp_path: Path) -> None:
@@ -69,10 +73,28 @@ def test_rebuilt_weights_cost_nothing_at_run_time(tmp_path: Path) -> None:
     assert not {"DequantizeLinear", "Sub"} & set(real)
 
 
-def test_layers_that_share_a_weight_share_its_codes() -> None:
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_layers_that_share_a_weight_share_its_codes(form: str) -> None:
     text = "(float[4,40] x) => (float[4,40] y) { a = MatMul (x, w) r = Relu (a) y = MatMul (r, w) }"
-    emitted = made(text_model(text, w=random(40, 40))).emit()
-    assert sum(emitted.type_of(n).dtype == "int8" and len(emitted.weight_shape(n)) == 2 for n in emitted.weights) == 1
+    emitted = made(text_model(text, w=random(40, 40)), form).emit(form)
+    assert sum(emitted.weights[name].nbytes >= 40 * 40 for name in emitted.weights) == 1
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("columns", [64, 72])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_table_and_the_product_with_its_transpose_are_stored_once(bits: int, columns: int, symmetric: bool) -> None:
+    text = "(int64[2,5] i) => (float[2,5,90] y) { e = Gather <axis=0> (table, i) r = Relu (e) y = MatMul (r, head) }"
+    table = random(90, columns)
+    found = made(text_model(text, table=table, head=table.T.copy()), weight_bits=bits, weight_symmetric=symmetric)
+    assert found.plan.ties == {"head": "table"}
+    emitted = found.emit()
+    large = [w for w in emitted.weights.values() if w.dtype == "uint8" and w.nbytes >= 90 * columns * bits // 8]
+    assert len(large) == 1
+    feed = {"i": np.array([[0, 89, 3, 3, 7], [1, 2, 3, 4, 88]])}
+    wanted = run(rounded(found), [feed], optimize=False)[0]["y"]
+    for got in (run(emitted, [feed], optimize=False)[0]["y"], run(emitted, [feed])[0]["y"]):
+        assert np.square(got - wanted).sum() < 1e-3 * np.square(wanted).sum()
 
 
 def test_a_layer_may_stay_as_it_is_by_rule() -> None:

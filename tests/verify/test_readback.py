@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -267,3 +268,17 @@ def test_a_file_that_does_not_load_is_an_error() -> None:
 )  # fmt: skip
 def test_kernels_are_known_by_their_names(kernel: str, op: str, answer: bool) -> None:
     assert does(kernel, op) is answer
+
+
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_products_of_few_bits_are_found_and_what_follows_is_float(form: Literal["qdq", "qoperator"]) -> None:
+    text = "(int64[2,5] i) => (float[2,5,40] y) { e = Gather <axis=0> (table, i) r = Sin (e) y = MatMul (r, w) }"
+    graph = text_model(text, table=random(600, 40), w=random(40, 40))
+    recipe = Recipe(mode="weight-only", format=form)
+    found = quantized(graph, [], recipe=recipe)
+    readback = read_back(serialize(found.emit(form)), graph, found.plan)
+    by_name = {node.node: node for node in readback.nodes}
+    assert by_name["n_y"].kernel == "MatMulNBits"
+    assert by_name["n_y"].integer
+    assert not by_name["n_r"].integer
+    assert not findings(readback)
