@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .pipeline.cache import cache_limit, open_cache
 from .pipeline.convert import convert as _convert
 from .pipeline.evaluation import EvaluationRequest, reference_number
 from .pipeline.evaluation import evaluate_models as _evaluate_models
@@ -32,6 +33,7 @@ def convert(
     threads: int = 1,
     report_dir: PathLike | None = None,
     update_baseline: bool = False,
+    cache: PathLike | None = None,
     listener: Callable[[Event], None] = silent,
 ) -> RunRecord:
     """Convert an FP32 ONNX model, prove the result and write it with its report.
@@ -47,6 +49,7 @@ def convert(
         threads: of calibration and evaluation.
         report_dir: folder of the reports; by default beside the output. `changes={"report": ["html"]}` adds formats.
         update_baseline: write the report to `gates.against` of the recipe instead of judging by it.
+        cache: folder in which statistics and FP32 outputs are kept for later runs.
         listener: receives the progress.
 
     Returns:
@@ -67,7 +70,8 @@ def convert(
         threads,
         None if report_dir is None else Path(report_dir),
     )
-    return _convert(replace(request, update_baseline=update_baseline), listener)
+    kept = None if cache is None else open_cache(Path(cache), cache_limit())
+    return _convert(replace(request, update_baseline=update_baseline, cache=kept), listener)
 
 
 def evaluate_models(

@@ -131,6 +131,8 @@ CODES: dict[str, Code] = {
     "O001": Code("output cannot be written", "The output folder cannot be made or written to."),
     "O002": Code("disk full", "There is no space left to write the result. Nothing was replaced; partial files were removed."),
     "O003": Code("output would replace the input", "The output path is the input model or lies in the dataset. Inputs are never written to."),
+    "O100": Code("cache not used", "An entry of the cache is damaged or cannot be read, or the cache cannot be written to. The result is computed as without a cache, and a damaged entry is written again."),
+    "O101": Code("taken from the cache", "Something was computed before for the same model, data, preprocessing, options and versions, and was taken from the cache. The result is the same as without a cache."),
     # --- tools ------------------------------------------------------------------------------------------------------
     "T001": Code("extra not installed", "This needs an optional part of qconvert. The message shows the command that installs it."),
     "T002": Code("emulator cannot be set up", "`qconvert emulator setup` downloads packages by the distribution's and Python's own tools, and one of them failed or is not there. The message has its last line."),

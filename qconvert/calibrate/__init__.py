@@ -1,6 +1,6 @@
 """One streaming pass gives mergeable sketches; range methods are pure functions of a sketch."""
 
-from .collect import Observer, collect
+from .collect import Observer, collect, watchable
 from .given import params_for_span
 from .methods import RANGE_METHODS, MethodOptions
 from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
@@ -26,5 +26,6 @@ __all__ = [
     "params_for_span",
     "quantize",
     "sketch_of",
+    "watchable",
     "weight_params",
 ]

@@ -12,6 +12,11 @@ from ..graph import Edit, Graph, Node
 _MOST = 64  # lengths that are looked at, spread evenly: a state changes little from one step to the next
 
 
+def cell_states(graph: Graph) -> frozenset[str]:
+    """Names of the last cell states, which stand for those of all steps where they are exposed."""
+    return frozenset(node.outputs[2] for node in graph.nodes if node.op == "LSTM" and len(node.outputs) > 2)
+
+
 def with_cell_states(graph: Graph) -> Graph:
     """The graph with cell states among its outputs as [1, lengths * batch, hidden] of many steps."""
     layers = [n for n in graph.nodes if n.op == "LSTM" and len(n.outputs) > 2 and n.outputs[2] in graph.outputs]

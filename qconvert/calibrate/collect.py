@@ -9,9 +9,10 @@ import numpy as np
 
 from ..data import Sample
 from ..errors import fail
-from ..graph import Array, Graph
+from ..graph import Array, Graph, Node
+from ..ops import Role, Tie, inputs_with, spec
 from ..runtime import Options, opened
-from .cells import with_cell_states
+from .cells import cell_states, with_cell_states
 
 
 class Observer(Protocol):
@@ -33,7 +34,8 @@ def collect(
 ) -> int:
     """Run every sample once and show the observed tensors to their observers.
 
-    Only the observed tensors are exposed, so that the runtime fuses the rest as usual, and only one sample is in memory.
+    The same tensors are exposed whatever is observed, so that how the runtime fuses, and with it the last bits of every tensor,
+    does not depend on the target that asks. Only one sample is in memory.
 
     Args:
         observers: tensor name to its observers; they are filled in place.
@@ -46,7 +48,8 @@ def collect(
         QConvertError: M009 where the model does not run, M013 where it produces NaN or infinity.
     """
     names = [name for name in observers if name not in graph.feeds]
-    exposed = with_cell_states(graph.with_(outputs=tuple(names) or graph.outputs[:1]))
+    outputs = tuple(dict.fromkeys([*_computed(graph), *names])) or graph.outputs[:1]
+    exposed = with_cell_states(graph.with_(outputs=outputs))
     count = 0
     with opened(exposed, Options(threads=threads)) as session:
         for sample in samples:
@@ -55,6 +58,34 @@ def collect(
             if progress is not None:
                 progress(count)
     return count
+
+
+def watchable(graph: Graph) -> tuple[str, ...]:
+    """Every activation that a target may want to quantize, graph inputs included, in graph order.
+
+    That is what known operators read as data and write, except where values are only moved; what a clamp cuts is seen behind it.
+    """
+    return (*(name for name in graph.feeds if graph.type_of(name).dtype == "float32"), *_computed(graph))
+
+
+def _computed(graph: Graph) -> tuple[str, ...]:
+    found = {name for node in graph.nodes for name in _around(node) if graph.type_of(name).dtype == "float32"}
+    found -= {*graph.feeds, *cell_states(graph)}
+    return tuple(name for name in graph.values() if name in found and not _clamped(graph, name))
+
+
+def _around(node: Node) -> tuple[str, ...]:
+    row = spec(node)
+    if row is None or row.tie is Tie.SAME:
+        return ()
+    read = (node.inputs[i] for role in (Role.DATA, Role.WEIGHT) for i in inputs_with(node, role))
+    return (*(name for name in read if name), node.output)
+
+
+def _clamped(graph: Graph, name: str) -> bool:
+    reader = graph.sole_consumer(name)
+    row = None if reader is None else spec(reader)
+    return row is not None and row.tie is Tie.CLAMP
 
 
 def _show(values: Mapping[str, Array], observers: Mapping[str, tuple[Observer, ...]]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, check, convert, emulator, evaluate, explain, inspect, plan, recipe, report, targets, tune
+from . import analyze, cache, check, convert, emulator, evaluate, explain, inspect, plan, recipe, report, targets, tune
 
 app = typer.Typer(
     name="qconvert",
@@ -44,5 +44,6 @@ app.command("report")(report.report)
 app.command("check")(check.check)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(emulator.app, name="emulator")
+app.add_typer(cache.app, name="cache")
 app.command("targets")(targets.targets)
 app.command("explain")(explain.explain)

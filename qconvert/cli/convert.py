@@ -16,6 +16,7 @@ from .github import announce
 from .options import (
     Bits,
     Block,
+    CacheFolder,
     Data,
     FormatName,
     Json,
@@ -60,6 +61,7 @@ def convert(
     depfile: Annotated[
         Path | None, typer.Option(help="Write what the result depends on, for make and ninja.", show_default=False)
     ] = None,
+    cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -89,6 +91,7 @@ def convert(
     state = state_path(output, report_dir) if if_changed else None
     if state is not None and (earlier := repeated(state, known, depfile)) is not None:
         return _unchanged(earlier, as_json, quiet)
+    from ..pipeline.cache import cache_limit, open_cache
     from ..pipeline.request import make_request
     from ..pipeline.tracked import Tracking, tracked
     from ..report import to_json
@@ -105,7 +108,9 @@ def convert(
         report=formats(report),
     )
     request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads, report_dir)
-    request = replace(request, update_baseline=update_baseline)
+    request = replace(
+        request, update_baseline=update_baseline, cache=None if cache is None else open_cache(cache, cache_limit())
+    )
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:

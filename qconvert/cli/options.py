@@ -61,6 +61,15 @@ FailOn = Annotated[
         show_default=False,
     ),
 ]
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        envvar="QCONVERT_CACHE",
+        help="Folder in which statistics and FP32 outputs are kept for later runs.",
+        show_default=False,
+    ),
+]
 
 
 def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list[str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..calibrate import Sketch, Sketcher, collect
-from ..data import Dataset, Watch, open_dataset
+from ..data import Dataset, open_dataset
 from ..errors import Diagnostic, Severity, fail
 from ..evaluate import (
     Baseline,
@@ -35,7 +33,8 @@ from ..runtime import Feed, Options, opened
 from ..verify import Readback, findings
 from .accuracy import best_draft
 from .baseline import baseline_path, check_baseline, comparable, read_baseline
-from .details import Widening, with_details
+from .cache import Cache
+from .details import with_details
 from .doubts import raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
@@ -47,6 +46,7 @@ from .reports import stage_reports, stale_reports
 from .sparsity import note as sparsity_note
 from .sparsity import sparsity_of
 from .staging import Destination, destination, guarded, publish, sha256, staged, write_text
+from .statistics import Statistics, statistics
 from .words import vocabulary
 
 PROOF_SAMPLES = 8
@@ -69,6 +69,7 @@ class Request:
         hold_out: without an evaluation part, judge by the samples that calibration leaves out.
         judged: limits that were judged before, on the same result; they count as gates.
         update_baseline: the run becomes the baseline of `gates.against` if its other gates hold, instead of being judged by it.
+        cache: results of earlier runs, and of the other targets of this one.
     """
 
     model: Path
@@ -84,6 +85,7 @@ class Request:
     hold_out: bool = False
     judged: tuple[GateResult, ...] = ()
     update_baseline: bool = False
+    cache: Cache | None = None
 
     @property
     def baseline(self) -> Path | None:
@@ -109,8 +111,10 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     dataset = open_data(request, planned, stages)
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
-    sketches, widening = _calibrate(request, planned, dataset, stages)
-    draft, steps = best_draft(planned, dataset, sketches, recipe, vocabulary(), request.source, stages, request.threads)
+    found = _calibrate(request, planned, dataset, stages)
+    draft, steps = best_draft(
+        planned, dataset, found.sketches, recipe, vocabulary(), request.source, stages, request.threads
+    )
     planned = replace(planned, plan=draft.plan)
     sparse = sparsity_of(draft, steps, planned.target)
     stages.note(*((sparsity_note(sparse),) if sparse else ()))
@@ -141,7 +145,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.model,
             request.data,
         )
-        record = with_details(record, planned, draft, sketches, widening).model_copy(update={"sparsity": sparse})
+        record = with_details(record, planned, draft, found).model_copy(update={"sparsity": sparse})
         final = _publish(record, recipe, files, proved.companions, place, folder)
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))
@@ -220,34 +224,12 @@ def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None,
 # --- calibration -------------------------------------------------------------------------------------------------------
 
 
-def _calibrate(
-    request: Request, planned: Planned, dataset: Dataset | None, stages: Stages
-) -> tuple[Mapping[str, Sketch], Widening]:
-    sketchers = {name: Sketcher() for name in planned.plan.taps} if dataset is not None else {}
-    widening = Widening(sketchers)
+def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Statistics:
     if dataset is None:
-        return {}, widening
-    watch = Watch()
-    if sketchers:
-        with stages.stage("calibrate") as progress:
-            total = len(dataset.calibration)
-
-            def done(count: int) -> None:
-                widening(count, total)
-                progress(count, total)
-
-            collect(
-                planned.graph,
-                watch(dataset.calibration),
-                {name: (s,) for name, s in sketchers.items()},
-                request.threads,
-                done,
-            )
-    else:
-        for _ in watch(dataset.calibration.take(PROOF_SAMPLES)):
-            pass
-    stages.note(*watch.judge())
-    return {name: sketcher.result() for name, sketcher in sketchers.items()}, widening
+        return Statistics({})
+    found = statistics(planned.graph, planned.plan.taps, dataset, stages, request.threads, request.cache)
+    stages.note(*found.notes)
+    return found
 
 
 def _provenance(request: Request, planned: Planned, dataset: Dataset | None) -> dict[str, str]:

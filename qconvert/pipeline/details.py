@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..calibrate import QuantParams, Sketch, Sketcher, block_rows, fake_quantize, params_for_range
+from ..calibrate import QuantParams, Sketch, block_rows, fake_quantize, params_for_range
 from ..evaluate import sqnr_db
 from ..graph import Array, Graph
 from ..optimize import Draft
 from ..plan import Plan
-from ..report.record import Convergence, Histogram, RunRecord, TensorSize
+from ..report.record import Histogram, RunRecord, TensorSize
 from ..targets.model import Format
 from .planning import Planned
+from .statistics import Statistics
 
 BINS = 64
 WORST_ACTIVATIONS, WORST_WEIGHTS = 12, 8
@@ -21,44 +22,16 @@ LARGEST = 64
 _ENOUGH = 65_536  # values of a weight that are looked at
 
 
-class Widening:
-    """Watches how the ranges widen during calibration, after 1, 2, 4, ... samples."""
-
-    def __init__(self, sketchers: Mapping[str, Sketcher]) -> None:
-        self._sketchers = tuple(sketchers.values())
-        self._widths: dict[int, Array] = {}
-
-    def __call__(self, done: int, total: int) -> None:
-        """A sample was taken in."""
-        if done & (done - 1) == 0 or done == total:
-            self._widths[done] = np.array([s.width for s in self._sketchers])
-
-    def result(self) -> tuple[Convergence, ...]:
-        """Mean share of the final width, of tensors that have one."""
-        if not self._widths:
-            return ()
-        final = self._widths[max(self._widths)]
-        wide = np.isfinite(final) & (final > 0)
-        if not wide.any():
-            return ()
-        return tuple(
-            Convergence(samples=n, share=float((width[wide] / final[wide]).mean()))
-            for n, width in sorted(self._widths.items())
-        )
-
-
-def with_details(
-    record: RunRecord, planned: Planned, draft: Draft, sketches: Mapping[str, Sketch], widening: Widening
-) -> RunRecord:
+def with_details(record: RunRecord, planned: Planned, draft: Draft, found: Statistics) -> RunRecord:
     """The record with what only pictures need."""
     calibration = record.calibration
     if calibration is not None:
-        calibration = calibration.model_copy(update={"convergence": widening.result()})
+        calibration = calibration.model_copy(update={"convergence": found.convergence})
     return record.model_copy(
         update={
             "calibration": calibration,
             "histograms": (
-                *activation_histograms(draft.activations, sketches),
+                *activation_histograms(draft.activations, found.sketches),
                 *weight_histograms(planned.graph, draft),
             ),
             "sizes": weight_sizes(draft.graph, draft.plan),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,16 @@ from ..evaluate import (
 )
 from ..optimize import Draft
 from ..plan import Plan
-from ..runtime import Options, Session
+from ..runtime import Options, Runnable, Session, host_name
+from .cache import key_of
 from .doubts import at_chance
 from .emulation import emulations
 from .events import Stages
 from .forms import Form
 from .pictures import with_pictures
 from .planning import Planned
+from .remember import Remembered
+from .staging import sha256
 
 if TYPE_CHECKING:
     from .convert import Request
@@ -76,8 +81,10 @@ def measure(
     if runner is None:
         return Measurements(size=size)
     with closing(runner):
-        with stages.stage("evaluate") as progress:
-            float_session = Session(request.model, Options(threads=request.threads), where=request.model)
+        with (
+            stages.stage("evaluate") as progress,
+            _float_model(request, planned, samples, stages) as float_session,
+        ):
             evaluated = evaluate(
                 float_session, runner, samples, recipe.evaluation.metric, request.base_dir, progress=progress
             )
@@ -95,6 +102,20 @@ def measure(
         examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
         emulated=emulated,
     )
+
+
+@contextmanager
+def _float_model(request: Request, planned: Planned, samples: Samples, stages: Stages) -> Iterator[Runnable]:
+    """The FP32 model, of which a cache keeps the outputs."""
+    start = partial(Session, request.model, Options(threads=request.threads), where=request.model)
+    if request.cache is None:
+        yield start()
+        return
+    model = sha256(*model_files(request.model, planned.original))
+    found = Remembered(start, request.cache, key_of("outputs", model, samples.digest(), request.threads, host_name()))
+    yield found
+    found.keep()
+    stages.note(*request.cache.notes())
 
 
 def _latency(request: Request, planned: Planned, path: Path, samples: Samples, stages: Stages) -> Latency | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from end_to_end_support import Cli, Place
 from hypothesis import given
 from hypothesis import strategies as st
 from report_records import rich_record
 
-from qconvert.calibrate import Sketcher, params_for_range
-from qconvert.pipeline.details import BINS, Widening, activation_histograms
+from qconvert.calibrate import Sketcher, params_for_range, sketch_of
+from qconvert.pipeline.details import BINS, activation_histograms
+from qconvert.pipeline.statistics import Statistics
 from qconvert.report import charts
 from qconvert.report.rows import family, layer_rows
 from qconvert.report.words import clean, duration, percent, size
@@ -41,15 +43,24 @@ def test_histograms_of_odd_tensors(value: float) -> None:
     charts.bars(found)
 
 
-def test_widening_watches_powers_of_two_and_the_end() -> None:
-    sketchers = {"a": Sketcher(), "constant": Sketcher()}
-    watching = Widening(sketchers)
-    for n in range(1, 7):
-        sketchers["a"].add(np.array([n], np.float32))
-        sketchers["constant"].add(np.zeros(1, np.float32))
-        watching(n, 6)
-    assert [(c.samples, round(c.share, 3)) for c in watching.result()] == [(1, 0.167), (2, 0.333), (4, 0.667), (6, 1.0)]
-    assert Widening({}).result() == ()
+def test_convergence_is_the_mean_share_of_the_final_width() -> None:
+    sketches = {name: sketch_of(np.zeros(1, np.float32)) for name in ("a", "constant", "other")}
+    widths = np.array([[1.0, 0.0, 6.0], [2.0, 0.0, 6.0], [6.0, 0.0, 6.0]])
+    found = Statistics(sketches, (1, 2, 3), widths)
+    assert [(c.samples, round(c.share, 3)) for c in found.of(["a", "constant"]).convergence] == [
+        (1, 0.167),
+        (2, 0.333),
+        (3, 1.0),
+    ]
+    assert [c.share for c in found.of(["other"]).convergence] == [1.0] * 3
+    assert found.of(["constant"]).convergence == Statistics({}).convergence == ()
+
+
+def test_convergence_is_noted_after_powers_of_two_and_the_end(place: Place, cli: Cli) -> None:
+    ran = cli(*place.convert("--samples", "11", "--no-evaluate", "--json"))
+    steps = ran.json["calibration"]["convergence"]
+    assert [step["samples"] for step in steps] == [1, 2, 4, 8, 11]
+    assert steps[-1]["share"] == 1.0
 
 
 def test_what_a_layer_loses() -> None:
