@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import Diagnostic, Severity, fail
+from ..errors import Diagnostic, Severity
 from ..graph import load
 from ..lift import is_quantized
 from ..verify import FILE_CHECKS, check, check_loads
 from .planning import target_named
+from .runners import file_content
 
 
 def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
@@ -19,7 +20,7 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
     """
     target = target_named(target_name)
     if any(name in FILE_CHECKS for name in target.checks):
-        data = _content(model)
+        data = file_content(model)
         return tuple(finding for name in target.checks for finding in FILE_CHECKS[name](data))
     graph = load(model)
     found = (*check(graph, target), *check_loads(model, target))
@@ -29,10 +30,3 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
         *found,
         Diagnostic("C113", "nothing in this model is quantized", str(model), "convert it first", Severity.WARNING),
     )
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise fail("M001", f"the file cannot be read: {error.strerror}", path, "check the path") from error

@@ -76,7 +76,7 @@ class TfliteRunner:
     """A .tflite file of any origin: values from the interpreter that counts, times from the kernels that this host would use."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        data = _content(path)
+        data = file_content(path)
         found = read_tflite(data, path)
         self.path, self.bytes, self._data, self._threads = path, len(data), data, threads
         self._inputs = {name: _binding(name, t) for name, t in _named(found.inputs).items()}
@@ -132,7 +132,12 @@ def open_runner(path: Path, threads: int = 1) -> Runner:
     return RUNNERS.get(path.suffix.lower(), OnnxRunner)(path, threads)
 
 
-def _content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        QConvertError: M001 where it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

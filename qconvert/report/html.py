@@ -125,7 +125,7 @@ def page_of(record: RunRecord) -> Page:
     """Everything that is computed before the templates are filled."""
     return Page(
         record=record,
-        title=_title(PurePath(record.model.path)),
+        title=title_of(PurePath(record.model.path)),
         sentence=sentence(record),
         figures=figures(record),
         layers=layer_rows(record)[:MOST_ROWS],
@@ -136,7 +136,7 @@ def page_of(record: RunRecord) -> Page:
     )
 
 
-def _title(path: PurePath) -> str:
+def title_of(path: PurePath) -> str:
     """The file, with its folder where the name alone says nothing."""
     return f"{path.parent.name}/{path.name}" if path.stem == "model" and path.parent.name else path.name or "model"
 

@@ -63,11 +63,11 @@ frame.addEventListener("load", () => {
 """
 
 
-def opened(folder: Path, text: str, width: int) -> tuple[dict[str, Any], str]:
-    """What the script found in a frame of this width, and what the browser logged on its console."""
+def opened(folder: Path, text: str, width: int, script: str = SCRIPT) -> tuple[dict[str, Any], str]:
+    """What a script found in a frame of this width, and what the browser logged on its console."""
     page = folder / "page.html"
     frame = f'<iframe style="border:0;width:{width}px;height:900px" srcdoc="{html.escape(text)}"></iframe>'
-    page.write_text(f"<!DOCTYPE html><title></title><body>{frame}<script>{SCRIPT}</script>", encoding="utf-8")
+    page.write_text(f"<!DOCTYPE html><title></title><body>{frame}<script>{script}</script>", encoding="utf-8")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         flags = (
             "--headless",
