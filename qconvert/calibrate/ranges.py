@@ -18,7 +18,7 @@ from .given import params_for_span
 from .grid import grid_reach
 from .methods import RANGE_METHODS, MethodOptions
 from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
-from .sketch import Sketch
+from .sketch import LEVELS, Sketch
 
 
 def activation_params(plan: Plan, sketches: Mapping[str, Sketch], settings: Calibration) -> dict[str, QuantParams]:
@@ -57,6 +57,9 @@ def _params(
 ) -> QuantParams:
     first = plan.tensors[members[0]]
     method = next((plan.tensors[m].method for m in members if plan.tensors[m].method), settings.method)
+    if sketch.step is not None and not first.format.symmetric and first.format.bits == 8 and not first.method:
+        start = min(sketch.low, 0.0)
+        return params_for_range(first.format, start, start + (LEVELS - 1) * sketch.step)  # every value has its code
     low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
     bounds = _shared_bounds(plan, taps)
     if bounds is not None:

@@ -8,18 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantize_support import EVERYWHERE, planned, text_model
 
-from qconvert.calibrate import Sketch, Sketcher, activation_params, collect, sketch_of
+from qconvert.calibrate import RANGE_METHODS, Sketch, Sketcher, activation_params, collect, fake_quantize, sketch_of
 from qconvert.calibrate.sketch import THIN_ABOVE, thinned
 from qconvert.data import Sample
 from qconvert.errors import QConvertError
 from qconvert.graph import Array
+from qconvert.recipe.types import Calibration
 
+PIXELS = np.random.default_rng(0).integers(0, 256, 3000).astype(np.float32)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 SAMPLES = st.lists(st.lists(FLOATS, min_size=1, max_size=40), min_size=1, max_size=6)
 
 
 def equal(a: Sketch, b: Sketch) -> bool:
-    return (a.low, a.high, a.size) == (b.low, b.high, b.size) and np.array_equal(a.counts, b.counts)
+    return (a.low, a.high, a.size, a.step) == (b.low, b.high, b.size, b.step) and np.array_equal(a.counts, b.counts)
 
 
 def arrays(samples: list[list[float]]) -> list[Array]:
@@ -146,3 +148,38 @@ def test_a_model_that_overflows_is_refused_by_name() -> None:
         activation_params(made, {"y": sketcher.result(), "z": sketcher.result()}, EVERYWHERE.calibration)
     assert caught.value.diagnostics[0].code == "M013"
     assert caught.value.diagnostics[0].where == "tensor `y`"
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        (PIXELS, 1.0),
+        (PIXELS - 128, 1.0),
+        (PIXELS / 255, 1 / 255),
+        (PIXELS / 127.5 - 1, None),  # zero lies between two of them
+        (PIXELS / 255 - np.float32(0.456), None),
+        (PIXELS // 32, None),  # too few to mean anything
+        (np.random.default_rng(0).standard_normal(3000), None),
+        (np.maximum(np.random.default_rng(0).standard_normal(3000), 0), None),
+    ],
+)
+def test_values_made_of_8_bits_are_recognized(values: np.ndarray, step: float | None) -> None:  # type: ignore[type-arg]
+    whole = sketch_of(values.astype(np.float32))
+    parts = [sketch_of(part) for part in np.array_split(values.astype(np.float32), 4)]
+    merged = parts[0].merged(parts[1]).merged(parts[2].merged(parts[3]))
+    for found in (whole, merged):
+        assert found.step == (None if step is None else pytest.approx(step, rel=1e-5))
+
+
+def test_an_input_of_pixels_is_exact_whatever_the_method() -> None:
+    graph = text_model(
+        "(float[1,1,40,40] x) => (float[1,1,40,40] y) { y = Conv <pads = [0, 0, 0, 0]> (x, w) }",
+        w=np.ones((1, 1, 1, 1), np.float32),
+    )
+    pixels = np.clip(PIXELS[:1600], 3, 250).reshape(1, 1, 40, 40) / np.float32(255)
+    chosen = planned(graph)
+    sketches = {name: sketch_of(pixels) for name in chosen.taps}
+    for method in RANGE_METHODS:
+        found = activation_params(chosen, sketches, Calibration(method=method))["x"]
+        assert np.abs(fake_quantize(pixels, found) - pixels).max() < 1e-6
+        assert float(found.scale) == pytest.approx(1 / 255, rel=1e-5)
