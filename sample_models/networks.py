@@ -6,6 +6,7 @@ an attention mask, and LayerNormalization both as one operator and as a chain of
 """
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Graph:
         formals = onnx.defs.get_schema(kind, 17, "").inputs
         names = [
             value if isinstance(value, str) else self.constant(f"{name}_{formal.name}", value)
-            for value, formal in zip(inputs, formals, strict=False)
+            for value, formal in zip_longest(inputs, formals[: len(inputs)], fillvalue=formals[-1])
         ]
         output = out or f"{name}_out"
         self.nodes.append(helper.make_node(kind, names, [output], name, **attributes))
@@ -166,6 +167,39 @@ class ConvNet(nn.Module):
             x = block.emit(g, key, x)
         x = g.op("Flatten", "flatten", g.op("GlobalAveragePool", "pool", x), axis=1)
         return g.model(name, x, self.head, {"image": ["batch", self.channels, 32, 32]})
+
+
+class PoolNet(nn.Module):
+    """What PyTorch code does and converters to channels-last trip over: padding of 1 at stride 2, on even and odd sizes.
+
+    Max pooling with padding of values that are mostly negative, average pooling whose last windows hang over the edge
+    (``ceil_mode``), two branches joined, and a linear layer on flattened channels.
+    """
+
+    size = 28
+
+    def __init__(self) -> None:
+        """Create the layers; sizes go 28, 14, 7, 4."""
+        super().__init__()
+        self.stem, self.down = ConvBN(1, 16, 3, 2), ConvBN(16, 32, 3, 2, act="Relu")
+        self.mix, self.head = ConvBN(48, 48, 3, act="Relu"), nn.Linear(48 * 16, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Run the network in torch."""
+        x = F.max_pool2d(self.stem(image), 3, 2, padding=1)
+        branches = [self.down(x), F.avg_pool2d(x, 2, ceil_mode=True)]
+        logits: Tensor = self.head(self.mix(torch.cat(branches, 1)).flatten(1))
+        return logits
+
+    def export(self, name: str) -> onnx.ModelProto:
+        """Build the ONNX model."""
+        g = Graph()
+        x = self.stem.emit(g, "stem", "image")
+        x = g.op("MaxPool", "maxpool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+        y = g.op("AveragePool", "avgpool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, count_include_pad=1)
+        x = self.mix.emit(g, "mix", g.op("Concat", "concat", self.down.emit(g, "down", x), y, axis=1))
+        x = g.op("Flatten", "flatten", x, axis=1)
+        return g.model(name, x, self.head, {"image": ["batch", 1, self.size, self.size]})
 
 
 class EncoderLayer(nn.Module):

@@ -2,13 +2,13 @@
 # requires-python = ">=3.11"
 # dependencies = ["torch>=2.4", "scikit-learn", "onnx>=1.16", "onnxruntime", "numpy", "pillow"]
 # ///
-"""Train the three sample models and write their ONNX files and data sets next to this script.
+"""Train the four sample models and write their ONNX files and data sets next to this script.
 
-All three learn scikit-learn's handwritten digits (1797 grey images of 8x8 pixels) and share one split:
+All of them learn scikit-learn's handwritten digits (1797 grey images of 8x8 pixels) and share one split:
 500 evaluation images that training never sees, and 1297 training images, 128 of which are also written
 out as calibration data. The networks and their ONNX graphs are in networks.py.
 
-    uv run sample_models/train.py [resnet|mobilenet|transformer ...]
+    uv run sample_models/train.py [resnet|mobilenet|transformer|poolnet ...]
 """
 
 import argparse
@@ -21,7 +21,7 @@ import onnx
 import onnxruntime as ort
 import torch
 import torch.nn.functional as F
-from networks import ConvBN, ConvNet, Depthwise, Transformer, make_mobilenet, make_resnet
+from networks import ConvBN, ConvNet, Depthwise, PoolNet, Transformer, make_mobilenet, make_resnet
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
 SEED = 7
-KINDS = ["resnet", "mobilenet", "transformer"]
+KINDS = ["resnet", "mobilenet", "transformer", "poolnet"]
 N_EVAL, N_CALIB, CALIB_BATCH = 500, 128, 8
 GREY_MEAN, GREY_STD = (0.5,), (0.5,)
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -161,11 +161,20 @@ def write_sequences(folder: Path, feeds: Feeds, split: Split) -> None:
     np.savez_compressed(path, tokens=tokens[rows], mask=mask[rows], label=split.labels[rows])
 
 
+def write_arrays(folder: Path, feeds: Feeds, split: Split) -> None:
+    """Write ``calib/samples.npz`` and ``eval/samples.npz``: arrays by input name, and the labels of the latter."""
+    for part, rows in ("calib", split.calib), ("eval", split.held_out):
+        (folder / part).mkdir(parents=True)
+        labels = {"label": split.labels[rows]} if part == "eval" else {}
+        np.savez_compressed(folder / part / "samples.npz", **{k: v[rows] for k, v in feeds.items()}, **labels)
+
+
 def read_eval(folder: Path) -> tuple[Feeds, np.ndarray]:
     """Read a model's evaluation set back from disk, as a user of the sample would."""
     if (folder / "eval" / "samples.npz").exists():
         data = dict(np.load(folder / "eval" / "samples.npz"))
-        return {name: data[name] for name in ("tokens", "mask")}, data["label"]
+        labels = data.pop("label")
+        return data, labels
     paths = sorted((folder / "eval").glob("*/*.png"))
     labels = np.array([int(path.parent.name) for path in paths])
     return {"image": preprocess(np.stack([np.asarray(Image.open(path)) for path in paths]))}, labels
@@ -182,10 +191,14 @@ def main() -> None:
         torch.manual_seed(SEED)
         name, folder = f"digits_{kind}", HERE / f"digits_{kind}"
         shutil.rmtree(folder, ignore_errors=True)
-        net: ConvNet | Transformer
+        net: ConvNet | Transformer | PoolNet
         if kind == "transformer":
             net, feeds = Transformer(), tokenize(upscale(split.pixels, 16))
             write_sequences(folder, feeds, split)
+        elif kind == "poolnet":
+            net, pixels = PoolNet(), upscale(split.pixels, PoolNet.size)
+            feeds = {"image": pixels[:, None].astype(np.float32) / 255}
+            write_arrays(folder, feeds, split)
         else:
             net, images = make_resnet(), upscale(split.pixels, 32)
             if kind == "mobilenet":

@@ -262,7 +262,7 @@ def test_recipe_check_against_a_model(cli: Cli, tmp_path: Path) -> None:
     assert "stem_conv" in ran.err
 
 
-@pytest.mark.parametrize("name", ["resnet", "mobilenet", "transformer"])
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "transformer", "poolnet"])
 def test_recipes_of_the_sample_models(cli: Cli, name: str) -> None:
     folder = SAMPLES / f"digits_{name}"
     assert cli("recipe", "check", folder / "recipe.yaml", "-m", folder / f"digits_{name}.onnx").code == 0

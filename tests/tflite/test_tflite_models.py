@@ -117,6 +117,37 @@ def test_both_exporters_layouts_give_the_same_file(tmp_path: Path) -> None:
     assert a.codes["tflm"][0][0].tolist() == b.codes["tflm"][0][0].tolist()
 
 
+def poolnet(channels_last: bool) -> tuple[ModelProto, list[Feed], list[Feed]]:
+    """The sample with its own input or with NHWC and a Transpose in front; samples to calibrate and to evaluate."""
+    folder = Path(__file__).parents[2] / "sample_models" / "digits_poolnet"
+    model = onnx.load(folder / "digits_poolnet.onnx")
+    arrays = [np.load(folder / part / "samples.npz")["image"] for part in ("calib", "eval")]
+    if channels_last:
+        arrays = [np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in arrays]
+        model.graph.node[0].input[0] = "image_nchw"
+        model.graph.node.insert(0, node("Transpose", ["image"], "image_nchw", perm=[0, 3, 1, 2]))
+        dims = model.graph.input[0].type.tensor_type.shape.dim
+        for dim, size in zip(dims[1:], (28, 28, 1), strict=True):
+            dim.dim_value = size
+    calib, held = ([{"image": row[None]} for row in a] for a in arrays)
+    return model, calib, held[:100]
+
+
+@interpreters
+def test_a_trained_network_in_both_layouts(tmp_path: Path) -> None:
+    """Padding of 1 at stride 2 on even and odd sizes, padded maximum, overhanging average, joined branches, flattened channels."""
+    found = []
+    for channels_last in (False, True):
+        model, calib, held = poolnet(channels_last)
+        found.append(convert(model, tmp_path, calib, Recipe(target="tflite-micro"), held))
+        assert found[-1].worst_db >= 35
+        assert found[-1].largest_gap <= 1  # of FullyConnected
+        assert "TRANSPOSE" not in found[-1].ops
+    assert found[0].ops == found[1].ops
+    first, last = (f.codes["tflm"] for f in found)
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, last, strict=True))
+
+
 @interpreters
 @pytest.mark.parametrize("axis", [-3, -2, -1, 1, 2, 3])
 @pytest.mark.parametrize("op", ["Softmax", "Concat", "ReduceMean", "Split"])

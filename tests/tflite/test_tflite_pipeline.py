@@ -268,7 +268,8 @@ def test_settings_of_this_target_are_refused_elsewhere(tmp_path: Path) -> None:
 
 @interpreters
 @pytest.mark.parametrize(
-    ("name", "least", "algorithms"), [("digits_resnet", 25, "none"), ("digits_mobilenet", 30, "auto")]
+    ("name", "least", "algorithms"),
+    [("digits_resnet", 25, "none"), ("digits_mobilenet", 30, "auto"), ("digits_poolnet", 35, "auto")],
 )
 def test_sample_models(name: str, least: float, algorithms: str, tmp_path: Path) -> None:
     folder = SAMPLES / name
@@ -285,5 +286,5 @@ def test_sample_models(name: str, least: float, algorithms: str, tmp_path: Path)
     record = convert(request)
     assert record.measurements.fidelity is not None
     assert record.measurements.fidelity.sqnr_db > least
-    assert record.measurements.metrics[0].drop <= 0.006
+    assert record.measurements.metrics[0].drop <= (0.005 if name == "digits_poolnet" else 0.006)
     assert "TRANSPOSE" not in {op.name for op in read_tflite((tmp_path / "out" / "model.tflite").read_bytes()).ops}
