@@ -150,7 +150,11 @@ CODES: dict[str, Code] = {
     "P011": Code("small shape", "The operator is too small for the target's integer kernels to pay."),
     "P012": Code("weight not compressed", "Only weights are stored in few bits, and this node has none that is constant and large enough, or the target has no form for it with these bits and blocks."),
     "P013": Code("range not known", "No data was given, and neither the model nor a table says which values this tensor takes."),
+    "P015": Code("no 16-bit form", "ONNX defines this operator for float32 only, or not for this 16-bit type; it stays in float32 between two Casts."),
+    "P014": Code("needs float32", "The node needs the range or the digits of float32: by its operator (sums, squares, powers, exponentials), because its values left the range of float16 on calibration data, or because its rounding was measured to cost accuracy. A rule with `precision` decides otherwise."),
     "P101": Code("few integers", "Only this share of the multiply-accumulates gains from integers on the target, so the rest stays float; `plan` shows the reason of every node. `placement: everywhere` makes integer whatever has a kernel, for the sake of size."),
+    "P104": Code("range of 16-bit floats", "Weights and calibrated activations were counted against the range of the 16-bit type: what is beyond its largest number, and what lies below its smallest normal number and loses digits. Nodes around activations that overflow, or come within a factor of two of it, stay in float32; constants are cut to the largest number."),
+    "P105": Code("16 bits without gain", "What a model in 16-bit floats does not gain on this target."),
     "P103": Code("pruned", "Share of zeros that pruning left in the weights, counted after rounding, and what the target's runtime gains from them. Dense kernels gain nothing from zeros."),
     "P100": Code("faster with fewer integers", "The plan keeps a share of the multiply-accumulates integer (`integer_macs`, 95 % by default) although the cost model predicts a faster file with more layers left float. Lower `integer_macs` to have it."),
     # --- findings of `check` for TensorRT; the numbering follows the message families of TensorRT's importer ------------

@@ -13,13 +13,12 @@ from typing import TypeVar
 import numpy as np
 
 from ..calibrate import QuantParams
+from ..calibrate.half import LARGEST, SMALLEST
 from ..graph import Array, Edit, Graph, Lazy, Node, TensorType, gives, infer_types, numpy_dtype, only_tensors, takes
 
 Key = TypeVar("Key")
 CODES = {"float32": 1, "float16": 10, "bfloat16": 16}  # ONNX TensorProto.DataType
 _TYPED = ("to", "dtype", "output_dtype")  # attributes that name an element type
-LARGEST = {"float16": 65504.0, "bfloat16": float(2.0**127 * (2 - 2.0**-7))}
-SMALLEST = {"float16": 2.0**-14, "bfloat16": 2.0**-126}  # normal numbers; below, digits are lost
 
 
 def half_scales(params: Mapping[Key, QuantParams], dtype: str = "float16") -> dict[Key, QuantParams]:

@@ -2,6 +2,7 @@
 
 from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
+from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
 from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve
 from .prune import Pruning, prune
@@ -16,6 +17,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         prune,
         auto=False,
         by_name=True,
+        applies=lambda plan: True,
     ),
     "equalize": Algorithm(
         "channels of uneven range scaled alike, between activations and weights", Equalization, equalize
@@ -27,6 +29,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         Reconstruction,
         reconstruct,
         settled=corrected,
+    ),
+    "half": Algorithm(
+        "operators whose rounding to 16 bits costs most stay in float32", HalfPrecision, half_precision, applies=in_half
     ),
     "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
 }

@@ -287,7 +287,7 @@ class _Growth:
                 self._pass(node, ports, ids)
 
     def _leave_out(self, node: Node) -> None:
-        if self.plan.nodes[node.name].kind is not Kind.FLOAT or node.bodies:
+        if not self.plan.nodes[node.name].kind.floating or node.bodies:
             raise BlockedError(f"{node.name} reads integers")
         self._undone.append(node.name)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.settings import Settings
 from ..evaluate import Number, Value
+from ..plan import Plan
 from .draft import Draft, Lab
 
 
@@ -35,6 +36,7 @@ class Algorithm:
         title: what it does, for people.
         settings: type of its settings in the recipe; its defaults are used by `auto`.
         run: improves a draft.
+        applies: whether a plan has what it works on; elsewhere the step is left out.
         auto: part of `algorithms: auto`, in the order of the table.
         by_name: it gives accuracy away for something else, so that only a recipe that names it runs it.
         settled: a quick form of it, if what comes before must be judged together with it: ranges that look worse with the mean
@@ -45,6 +47,7 @@ class Algorithm:
     settings: type[Settings]
     run: Callable[[Draft, Lab, Any], Draft]
     auto: bool = True
+    applies: Callable[[Plan], bool] = lambda plan: bool(plan.weights)
     by_name: bool = False
     settled: Callable[[Draft, Lab], Draft] | None = None
 
@@ -77,6 +80,9 @@ def improve(
     progress: Callable[[int, int], None],
 ) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
     """Run algorithms one after the other; a step that does not gain is dropped unless it was asked for by name."""
+    steps = [step for step in steps if step.algorithm.applies(draft.plan)]
+    if not steps:
+        return draft, ()
     done: list[AlgorithmStep] = []
     best, score = draft, 0.0
     judged: Callable[[Draft, Lab], Draft] | None = None

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from ..calibrate import Sketch, activation_params, weight_params
 from ..data import Dataset
 from ..emit import EMITTERS
+from ..emit.emulate import emulated
 from ..emit.half import half_scales, to_half
 from ..emit.norms import sums_before_norms
 from ..errors import fail
@@ -33,13 +34,17 @@ def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe
 def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     """The draft in the recipe's format, or in that in which onnxruntime runs the same numbers."""
     emit = EMITTERS[planned.target.simulation or recipe.format or planned.target.formats[0]]
-    half = recipe.precision == "float16"
+    half = recipe.half
     activations, weights = (
-        (half_scales(draft.activations), half_scales(draft.weights)) if half else (draft.activations, draft.weights)
+        (half_scales(draft.activations, half), half_scales(draft.weights, half))
+        if half
+        else (draft.activations, draft.weights)
     )
     graph = emit(draft.graph, draft.plan, activations, weights)
     graph = sums_before_norms(graph) if planned.target.sum_before_norm else graph
-    return to_half(graph) if half else graph
+    if half is None:
+        return graph
+    return to_half(graph, half, draft.plan.single, recipe.io == "half")
 
 
 def best_draft(
@@ -59,7 +64,7 @@ def best_draft(
     """
     draft = first_draft(planned, sketches, recipe)
     steps = steps_of(recipe, words, planned)
-    if dataset is None or not steps or not planned.plan.weights:
+    if dataset is None or not steps or not (planned.plan.weights or recipe.half):
         return draft, ()
     with stages.stage("optimize") as progress:
         lab = laboratory(planned, dataset, recipe, source, threads)
@@ -81,7 +86,7 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
         held_out,
         recipe.calibration,
         lambda kept: replanned(planned, recipe, source, kept),
-        lambda d: emitted(d, planned, recipe),
+        lambda d: emulated(emitted(d, planned, recipe)),
         options,
     )
 

@@ -94,7 +94,7 @@ class Workshop:
     def _calibrated(self, planned: Planned) -> dict[str, Sketch]:
         """Statistics of the plan's tensors; only those that no earlier plan of the same graph watched are collected."""
         form = str(planned.graph)
-        missing = {name: Sketcher() for name in planned.plan.taps if (form, name) not in self._sketches}
+        missing = {name: Sketcher() for name in planned.plan.observed if (form, name) not in self._sketches}
         if missing:
             with self.stages.stage("calibrate") as progress:
                 total = len(self.dataset.calibration)
@@ -106,4 +106,4 @@ class Workshop:
                     lambda done: progress(done, total),
                 )
             self._sketches.update({(form, name): sketcher.result() for name, sketcher in missing.items()})
-        return {name: self._sketches[form, name] for name in planned.plan.taps}
+        return {name: self._sketches[form, name] for name in planned.plan.observed}

@@ -38,6 +38,7 @@ from .details import with_details
 from .doubts import raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
+from .half import range_notes, ranges_of, within_range
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
 from .planning import Planned, make_plan, target_of
@@ -112,10 +113,13 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
     found = _calibrate(request, planned, dataset, stages)
+    planned = within_range(planned, found.sketches, recipe, request.source)
     draft, steps = best_draft(
         planned, dataset, found.sketches, recipe, vocabulary(), request.source, stages, request.threads
     )
     planned = replace(planned, plan=draft.plan)
+    halves = ranges_of(planned, found.sketches, recipe)
+    stages.note(*range_notes(halves, planned, recipe, bool(found.sketches)))
     sparse = sparsity_of(draft, steps, planned.target)
     stages.note(*((sparsity_note(sparse),) if sparse else ()))
     form = form_of(planned, recipe)
@@ -145,7 +149,9 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.model,
             request.data,
         )
-        record = with_details(record, planned, draft, found).model_copy(update={"sparsity": sparse})
+        record = with_details(record, planned, draft, found).model_copy(
+            update={"sparsity": sparse, "half_ranges": halves}
+        )
         final = _publish(record, recipe, files, proved.companions, place, folder)
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))
@@ -227,7 +233,7 @@ def _check_rewrites(request: Request, planned: Planned, dataset: Dataset | None,
 def _calibrate(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Statistics:
     if dataset is None:
         return Statistics({})
-    found = statistics(planned.graph, planned.plan.taps, dataset, stages, request.threads, request.cache)
+    found = statistics(planned.graph, planned.plan.observed, dataset, stages, request.threads, request.cache)
     stages.note(*found.notes)
     return found
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..emit import emit_tflite
+from ..emit.emulate import emulated
 from ..emit.tflite import Artefact
 from ..emit.tflite import Options as TfliteOptions
 from ..emit.tflite.sources import data_header, data_source, golden_header, golden_npz, ops_header
 from ..errors import Diagnostic, Severity
-from ..graph import Graph, infer_types, save
+from ..graph import Graph, infer_types, save, serialize
 from ..optimize import Draft
 from ..recipe import Recipe
 from ..runtime import Feed, Options, Session
@@ -66,14 +67,22 @@ def _write_onnx(product: Graph, path: Path, progress: Progress) -> list[Path]:
 
 
 def _prove_onnx(path: Path, product: Graph, planned: Planned, feeds: Sequence[Feed], floor_db: float) -> Proved:
-    target = planned.target
-    proofs, found = prove(planned.original, path, target, feeds, floor_db)
+    target, runs = planned.target, _stand_in(product, planned)
+    proofs, found = prove(planned.original, path, target, feeds, floor_db, runs)
     lint = tuple(as_failure(d) if d.severity is Severity.ERROR else d for d in check(product, target))
     broken = any(d.severity is Severity.ERROR for d in (*found, *lint))
     readback = read_back(path, planned.graph, planned.plan) if target.deployed_here and not broken else None
     names = [name for name in target.checks if name in FORECASTS]
     expected = "\n".join(str(FORECASTS[name](infer_types(product))) for name in names)
     return Proved(Result(proofs, readback, expected or None), (*found, *lint))
+
+
+def _stand_in(product: Graph, planned: Planned) -> Graph | None:
+    """What runs here in place of a file of another runtime, with the same numbers; None where the file itself does."""
+    if planned.target.deployed_here:
+        return None
+    found = emulated(product)
+    return None if found is product else found
 
 
 def as_failure(found: Diagnostic) -> Diagnostic:
@@ -83,11 +92,12 @@ def as_failure(found: Diagnostic) -> Diagnostic:
 
 def _open_onnx(path: Path, product: Graph, planned: Planned, threads: int) -> Session:
     deployed = next(s for s in planned.target.sessions if s.deployed)
-    return Session(path, Options(deployed.optimize, threads, deployed.config), "V002", path)
+    runs, options = _stand_in(product, planned), Options(deployed.optimize, threads, deployed.config)
+    return Session(path if runs is None else serialize(runs), options, "V002", path)
 
 
 def _same_graph(product: Graph, draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
-    return product
+    return emulated(product)
 
 
 # --- TensorFlow Lite -----------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..emit.emulate import emulated
 from ..errors import Diagnostic, Severity
-from ..graph import load
+from ..graph import load, serialize
 from ..lift import is_quantized
+from ..recipe.types import HALVES
 from ..verify import FILE_CHECKS, check, check_loads
 from .planning import target_named
 from .runners import file_content
@@ -23,8 +25,9 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
         data = file_content(model)
         return tuple(finding for name in target.checks for finding in FILE_CHECKS[name](data))
     graph = load(model)
-    found = (*check(graph, target), *check_loads(model, target))
-    if any(is_quantized(node) for node in graph.nodes):
+    runs = graph if target.deployed_here else emulated(graph)
+    found = (*check(graph, target), *check_loads(model if runs is graph else serialize(runs), target))
+    if any(is_quantized(node) for node in graph.nodes) or any(w.dtype in HALVES for w in graph.weights.values()):
         return found
     return (
         *found,

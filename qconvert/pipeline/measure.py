@@ -173,11 +173,12 @@ def _slower(plan: Plan, ratio: float) -> Diagnostic:
 
 
 def _layers(request: Request, planned: Planned, made: Made, samples: Samples, stages: Stages) -> tuple[Layer, ...]:
-    if not request.recipe.evaluation.layers or not planned.plan.tensors:
+    if not request.recipe.evaluation.layers or not (planned.plan.tensors or planned.plan.watched):
         return ()
     with stages.stage("layers") as progress:
         artefact = made.form.graph(made.product, made.draft, planned, request.recipe)
-        values = dequantized_values(artefact, planned.plan.tensors)
+        rounded = {name: name for name in planned.plan.watched if name in artefact.producer}
+        values = {**rounded, **dequantized_values(artefact, planned.plan.tensors)}
         return layer_errors(
             made.draft.reference,
             artefact,

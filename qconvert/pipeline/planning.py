@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..graph import Edit, Graph, load
 from ..lift import Lifted, Span, lift, spread
 from ..plan import Kind, Plan, Reason, around, plan
 from ..recipe import Recipe, Source, resolve_rules
-from ..recipe.types import Change
+from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from .events import Stages
@@ -33,6 +33,7 @@ class Planned:
     Attributes:
         lifted: the graph as it was loaded, without the quantization that it may have had; canonical: what the plan speaks of.
         spans: intervals that are known without data, by tensor of the canonical graph.
+        kept: nodes that calibration found to need float32, with the reason.
     """
 
     target: Target
@@ -40,6 +41,7 @@ class Planned:
     canonical: Canonical
     plan: Plan
     spans: Mapping[str, Span]
+    kept: Mapping[str, Reason] = field(default_factory=dict)
 
     @property
     def original(self) -> Graph:
@@ -167,7 +169,8 @@ _NOTICEABLE = 1.15
 def _faster(graph: Graph, ask: _Question, chosen: Plan) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
     wanted = ask.recipe.integer_macs
-    if not wanted or not chosen.prediction.macs or chosen.count(Kind.WEIGHT_ONLY):
+    without = ask.recipe.mode in HALVES or chosen.count(Kind.WEIGHT_ONLY)  # nobody asked for integers
+    if not wanted or not chosen.prediction.macs or without:
         return ()
     if chosen.prediction.integer_share < wanted / 2:
         share = chosen.prediction.integer_share
@@ -216,19 +219,40 @@ def target_of(recipe: Recipe) -> Target:
         raise fail(
             "R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}"
         )
-    if recipe.precision not in target.precisions:
-        raise fail(
-            "R009",
-            f"{target.title} does not take `{recipe.precision}`",
-            "precision",
-            f"choose {' or '.join(target.precisions)}",
-        )
-    for key in ("io", "keep_layout", "limits"):
+    _check_half(recipe, target)
+    for key in ("keep_layout", "limits"):
         if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
             raise fail("R009", f"{target.title} does not take `{key}`", key, f"remove `{key}`")
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target
+
+
+def _check_half(recipe: Recipe, target: Target) -> None:
+    """Refuse 16-bit floats, and types of inputs and outputs, that the target does not take.
+
+    Raises:
+        QConvertError: R009 with the nearest choice.
+    """
+    if recipe.mode in HALVES:
+        if recipe.mode not in target.halves:
+            near = " or ".join(f"`{name}`" for name in target.halves) or "`static`"
+            raise fail("R009", f"{target.title} has no kernels for {recipe.mode}", "mode", f"choose {near}")
+        if recipe.precision not in ("float32", recipe.mode):
+            text = f"`mode: {recipe.mode}` leaves nothing for `precision: {recipe.precision}`"
+            raise fail("R009", text, "precision", "remove `precision`")
+    elif recipe.precision not in target.precisions:
+        near = f"choose {' or '.join(target.precisions)}"
+        if recipe.precision in target.halves:
+            near = f"`mode: {recipe.precision}` makes the whole model {recipe.precision}"
+        raise fail("R009", f"{target.title} does not take `{recipe.precision}` beside integers", "precision", near)
+    if recipe.io is not None and recipe.io not in target.io:
+        near = f"choose {' or '.join(target.io)}" if target.io else "remove `io`"
+        raise fail("R009", f"{target.title} has no {recipe.io} inputs and outputs", "io", near)
+    if recipe.io == "half" and recipe.half is None:
+        raise fail(
+            "R009", "`io: half` wants a model in 16-bit floats", "io", "set `mode` or `precision` to a 16-bit type"
+        )
 
 
 def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
@@ -255,7 +279,9 @@ def replanned(planned: Planned, recipe: Recipe, source: Source | None, kept: Map
     """The plan again, with some nodes left float whatever they would gain."""
     rules = resolve_rules(recipe.rules, planned.graph, source)
     shapes, graph = planned.plan.shapes, planned.graph
-    return plan(graph, planned.target, recipe, shapes, rules.nodes, rules.tensors, kept, planned.spans)
+    return plan(
+        graph, planned.target, recipe, shapes, rules.nodes, rules.tensors, {**planned.kept, **kept}, planned.spans
+    )
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:

@@ -14,6 +14,7 @@ from ..targets.model import Target
 from .candidates import Candidate, candidates, weight_only
 from .compress import Wish, refuse_impossible
 from .cost import Estimate, estimate
+from .half import with_halves
 from .limits import Call
 from .model import Kind, NodePlan, Plan, Reason, TensorPlan, WeightPlan
 from .patterns import residual_skip, tail
@@ -28,7 +29,7 @@ NO_SPANS: Mapping[str, Span] = {}
 _BEHIND = Reason(
     "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
 )
-_OF_NODES = {"keep", "mode", "granularity", "weight_bits", "block", "weight_symmetric"}
+_OF_NODES = {"keep", "mode", "precision", "granularity", "weight_bits", "block", "weight_symmetric"}
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -58,6 +59,8 @@ def plan(
     _refuse_impossible(target, recipe, node_rules)
     rules = (node_rules, tensor_rules)
     result = _settled(graph, target, recipe, shapes, rules, kept, spans)
+    if recipe.half is not None:
+        return with_halves(graph, result, recipe.half, node_rules, kept, alone=recipe.mode == recipe.half)
     speedup = result.prediction.speedup
     if speedup is not None and speedup < 1 and recipe.integer_macs > 0 and recipe.placement == "profit":
         # The wanted share of integers would make the file slower than FP32: then only what gains becomes integer.
@@ -168,7 +171,7 @@ def _opset(
         or any(w.format.dtype == "int4" for w in weights.values() if w.form is None)
     ):
         return max(21, stored)
-    return max(19 if work.recipe.precision == "float16" else 13, stored)
+    return max(19 if work.recipe.half and (tensors or weights) else 13, stored)
 
 
 def _check_forced(found: Mapping[str, Candidate], rules: Mapping[str, Change]) -> None:

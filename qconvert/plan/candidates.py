@@ -8,7 +8,7 @@ from math import prod
 
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, Tie, clamp_bounds, inputs_with, spec
-from ..recipe.types import Change, Recipe
+from ..recipe.types import HALVES, Change, Recipe
 from ..targets.model import Kernel, Target, WeightForm
 from .compress import LOOKUP_BYTES, Wish, chosen_form, is_table, stored_inputs
 from .limits import Call, first_broken
@@ -55,7 +55,7 @@ def candidates(
         if weight_only(recipe, rule):
             found[node.name] = _stored(Call(node, graph, shapes), target, recipe, rule, kept)
             continue
-        reason = kept.get(node.name) or _barred(node, graph, rule, masked)
+        reason = kept.get(node.name) or _barred(node, graph, rule, masked) or _no_integers(recipe, rule)
         if reason is not None:
             found[node.name] = Candidate(Kind.FLOAT, reason)
             continue
@@ -89,6 +89,13 @@ def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapp
         is_table(node, graph) and len(form.ops) == 1
     )  # a form of its own, not one that rebuilds any weight as a whole
     return Candidate(Kind.LOOKUP if picks_rows else Kind.WEIGHT_ONLY, form=form, block=block)
+
+
+def _no_integers(recipe: Recipe, rule: Change) -> Reason | None:
+    """The reason of nodes in a model without integers, for those that no rule makes integer."""
+    if recipe.mode not in HALVES or rule.mode is not None or rule.keep == "integer":
+        return None
+    return Reason("P004", f"`mode: {recipe.mode}` asks for no integers")
 
 
 def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:

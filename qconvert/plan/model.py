@@ -21,7 +21,13 @@ class Kind(StrEnum):
     LOOKUP = "lookup"  # table stored in 8 bits, rows are dequantized after they are picked
     WEIGHT_ONLY = "weight-only"  # float arithmetic, the weight is stored in few bits and rebuilt
     ABSORBED = "absorbed"  # a clamp that vanishes into the range of an integer output
+    HALF = "half"  # float arithmetic in the 16-bit type of the recipe
     FLOAT = "float"
+
+    @property
+    def floating(self) -> bool:
+        """Whether the node computes on plain floats, of whatever width."""
+        return self in (Kind.FLOAT, Kind.HALF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,8 @@ class Plan:
         group_taps: scale group to those of the taps that decide its range.
         anchors: float nodes amid integers that keep near-float weights only as 16-bit constants.
         ties: constants with the same channels as another one, by name; they are rounded alike and stored once.
+        single: nodes that compute in float32 where the rest computes in 16-bit floats.
+        watched: float32 activations of a model in 16-bit floats, in graph order; where there are data, their ranges are checked.
         opset: smallest opset that can express the formats.
     """
 
@@ -160,8 +168,15 @@ class Plan:
     group_taps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     anchors: frozenset[str] = frozenset()
     ties: Mapping[str, str] = field(default_factory=dict)
+    single: frozenset[str] = frozenset()
+    watched: tuple[str, ...] = ()
     bias: str = "int32"
     opset: int = 13
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Activations that calibration looks at: those it must, then those it may."""
+        return tuple(dict.fromkeys((*self.taps, *self.watched)))
 
     def count(self, kind: Kind) -> int:
         """Number of nodes of a kind."""
@@ -173,4 +188,4 @@ def around(plan: Plan, graph: Graph, tensor: str) -> tuple[str, ...]:
     producer = graph.producer.get(tensor)
     nodes = [*graph.consumers_of(tensor), *([producer] if producer is not None else [])]
     hosts = [plan.nodes[n.name].host for n in nodes if plan.nodes[n.name].host]
-    return tuple(name for name in [*(n.name for n in nodes), *hosts] if plan.nodes[name].kind is not Kind.FLOAT)
+    return tuple(name for name in [*(n.name for n in nodes), *hosts] if not plan.nodes[name].kind.floating)

@@ -13,6 +13,7 @@ from .vocabulary import Names, Wanted
 
 PERCENT = r"^[0-9]{1,9}(\.[0-9]{1,17})? ?%$"
 
+HALVES = ("float16", "bfloat16")
 SOMETHING: JsonDict = {"minProperties": 1}
 Bits = Annotated[int, Field(ge=1, le=8)]
 Block = Annotated[int, Field(ge=0)]
@@ -105,6 +106,10 @@ class Change(Settings):
     mode: Literal["static", "dynamic", "weight-only"] | None = Field(
         default=None,
         description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm); weight-only: float arithmetic, weights stored in few bits",
+    )
+    precision: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None,
+        description="in a model in 16-bit floats: float32 where those do not suffice, or the 16-bit type all the same",
     )
     bits: Literal[8, 16] | None = Field(default=None, description="bits of the activations")
     weight_bits: Bits | None = Field(default=None, description="bits of the weights, instead of `weights.bits`")
@@ -236,13 +241,14 @@ class Recipe(Settings):
     format: Literal["qdq", "qoperator"] | None = Field(
         default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )
-    mode: Literal["auto", "static", "dynamic", "weight-only"] = Field(
+    mode: Literal["auto", "static", "dynamic", "weight-only", "float16", "bfloat16"] = Field(
         default="auto",
-        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits",
+        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; float16, bfloat16: no integers, 16-bit floats",
     )
     weights: Weights = Field(default=Weights(), description="how weights are stored")
-    precision: Literal["float32", "float16"] = Field(
-        default="float32", description="type of what stays float; float16 only where the target is strongly typed"
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32",
+        description="type of what stays float beside integers; 16 bits only where the target is strongly typed",
     )
     placement: Literal["profit", "everywhere"] = Field(
         default="profit",
@@ -255,9 +261,9 @@ class Recipe(Settings):
     shapes: dict[str, Annotated[int, Field(gt=0)]] = Field(
         default={}, description="sizes to plan and time with for symbolic dimensions, by name (`sequence: 128`)"
     )
-    io: Literal["integer", "float"] | None = Field(
+    io: Literal["integer", "float", "half"] | None = Field(
         default=None,
-        description="type of inputs and outputs, where the whole file is integer; integer unless told otherwise",
+        description="type of inputs and outputs: integer (unless told otherwise) or float where the whole file is integer; float (unless told otherwise) or half where it computes in 16-bit floats",
     )
     keep_layout: bool = Field(
         default=False,
@@ -284,3 +290,9 @@ class Recipe(Settings):
     evaluation: Evaluation = Field(default=Evaluation(), description="what is measured")
     gates: Gates = Field(default=Gates(), description="limits that decide the exit code")
     report: tuple[Report, ...] = Field(default=(), description="extra reports beside the JSON: {reports}")
+
+    @property
+    def half(self) -> str | None:
+        """The 16-bit type of what is not integer; None where that is float32."""
+        wanted = self.mode if self.mode in HALVES else self.precision
+        return wanted if wanted in HALVES else None

@@ -181,6 +181,25 @@ class OutputInfo(Value):
     sha256: str
 
 
+class HalfRange(Value):
+    """A tensor with values that the 16-bit type does not hold as they are.
+
+    Attributes:
+        overflow: values beyond its largest number; subnormal: below its smallest normal one; lost: those that become zero.
+        peak: largest magnitude.
+        float32: it is computed in float32 for that or another reason.
+    """
+
+    name: str
+    kind: Literal["activation", "weight"]
+    size: int
+    overflow: int
+    subnormal: int
+    lost: int
+    peak: Number
+    float32: bool
+
+
 class Sparsity(Value):
     """Zeros among the weights of the layers that can be pruned, after rounding.
 
@@ -213,6 +232,7 @@ class RunRecord(Value):
     sizes: tuple[TensorSize, ...] = ()
     algorithms: tuple[AlgorithmStep, ...] = ()
     sparsity: Sparsity | None = None
+    half_ranges: tuple[HalfRange, ...] = ()
     proofs: tuple[SessionProof, ...] = ()
     readback: Readback | None = None
     forecast: str | None = None

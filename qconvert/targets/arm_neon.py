@@ -103,6 +103,7 @@ ARM_NEON = replace(
         "integer parts give the same integers on ARM as here, float parts agree to about 137 dB (another order of summation)",
     ),
     cores=("cortex-a53", "cortex-a76", "armv8-i8mm"),
+    half_gain="float16 kernels of onnxruntime on Arm need FEAT_FP16 and exist for some operators only; their gain was not measured",
     hosts=("aarch64", "arm64"),
     source="uint8 activations with int8 weights are within 7 % of the best format on every ARM class and give the same integers as on x86",
 )

@@ -215,7 +215,7 @@ class Target:
     extension: str = ".onnx"
     packages: tuple[str, ...] = ()  # optional packages that run or check the file; their versions go into the report
     narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
-    options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: io, keep_layout, limits
+    options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: keep_layout, limits
     small_weight: Format | None = None  # 4-bit weights by rule, in integer arithmetic
     weight_forms: tuple[WeightForm, ...] = ()  # of layers that compute in float, the preferred one first
     simulation: str = ""  # format in which onnxruntime runs the same numbers, where it cannot load the written one
@@ -231,7 +231,11 @@ class Target:
     join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
     rewrites: tuple[str, ...] = ()
     cost: CostModel | None = None
-    precisions: tuple[str, ...] = ("float32",)
+    precisions: tuple[str, ...] = ("float32",)  # of what stays float beside integers
+    halves: tuple[str, ...] = ()  # 16-bit types in which a whole model may run
+    half_gain: str = ""  # what such a model does not gain on this target
+
+    io: tuple[str, ...] = ()  # types of inputs and outputs that may be chosen
     deployed_here: bool = True  # the runtime that will run the file is the one at hand
     elsewhere: tuple[str, str] = ("", "")  # how results here compare with the target's: all integer, with float parts
     cores: tuple[str, ...] = ()  # emulated cores on which `verify: emulate` runs the result

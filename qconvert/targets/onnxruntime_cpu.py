@@ -77,6 +77,9 @@ ONNXRUNTIME_CPU = Target(
     dynamic=("MatMul", "Gemm"),
     attention_mode="dynamic",
     weight_forms=WEIGHT_FORMS,
+    halves=("float16",),
+    io=("float",),
+    half_gain="onnxruntime's x86 kernels compute in float32: the file is half as large, the time is at best that of FP32",
     float_anchor=True,
     source="qdq_selectors.cc and MLAS of onnxruntime 1.31.1",
 )

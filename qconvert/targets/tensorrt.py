@@ -32,7 +32,9 @@ TENSORRT = Target(
     bias="float",
     residual_skip=True,
     deployed_here=False,
-    precisions=("float32", "float16"),
+    precisions=("float32", "float16", "bfloat16"),
+    halves=("float16", "bfloat16"),
+    io=("float", "half"),
     try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",
     sparsity=(
         ("unstructured", "no time, the kernels multiply zeros like any number; `pattern: 2:4` is the one that gains"),

@@ -133,7 +133,7 @@ class State:
 
     def bytes_of(self, names: Iterable[str]) -> int:
         """Bytes that the constants of some nodes would grow by in float."""
-        wanted = {name for name in names if self.nodes[name].kind is not Kind.FLOAT}
+        wanted = {name for name in names if not self.nodes[name].kind.floating}
         held = {self.graph.by_name[n].input(i) for n, i in self.plan.weights if n in wanted}
         return sum(
             int(self.graph.weights[w].nbytes) - int(self.graph.weights[w].size) for w in held if w in self.graph.weights
@@ -300,4 +300,4 @@ def _fits(state: State, move: Move) -> bool:
         return state.methods.get(move.names[0]) != move.method
     if move.kind == "dynamic":
         return all(state.nodes[n].kind is Kind.INTEGER for n in move.names)
-    return any(state.nodes[n].kind is not Kind.FLOAT for n in move.names)
+    return any(not state.nodes[n].kind.floating for n in move.names)

@@ -39,9 +39,9 @@ __all__ = [
 
 
 def _check_tensorrt(graph: Graph) -> tuple[Diagnostic, ...]:
-    """The validator, which wants a model to be float16 as a whole where any of its weights is."""
-    half = any(graph.type_of(name).dtype == "float16" for name in graph.weights)
-    return check_tensorrt(graph, "float16" if half else "float32")
+    """The validator, which wants a model to be in 16-bit floats as a whole where any of its weights is."""
+    types = {graph.type_of(name).dtype for name in graph.weights}
+    return check_tensorrt(graph, next((name for name in ("float16", "bfloat16") if name in types), "float32"))
 
 
 CHECKS: dict[str, Callable[[Graph], tuple[Diagnostic, ...]]] = {

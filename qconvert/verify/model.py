@@ -23,7 +23,7 @@ class RunsAs(Value):
     """What one node of the plan really became in the runtime.
 
     Attributes:
-        asked: kind of the plan ("integer", "dynamic", "lookup", "weight-only", "absorbed", "float").
+        asked: kind of the plan ("integer", "dynamic", "lookup", "weight-only", "absorbed", "half", "float").
         kernel: operator that runs it in the optimized graph, "" if it vanished into a neighbour or was folded.
         integer: it runs in integers (or vanished into something that does).
         cause: where `asked` and `integer` disagree or it is a float island: why.

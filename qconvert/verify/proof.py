@@ -11,7 +11,7 @@ import onnx
 from ..errors import Diagnostic, QConvertError
 from ..evaluate.fidelity import deviation, sqnr_db
 from ..evaluate.outputs import is_float
-from ..graph import Array, Graph
+from ..graph import Array, Graph, serialize
 from ..runtime import Feed, Options, Session, opened
 from ..targets.model import Session as Configuration
 from ..targets.model import Target
@@ -21,7 +21,12 @@ Outputs = Mapping[str, Array]
 
 
 def prove(
-    float_graph: Graph, artefact: bytes | Path, target: Target, feeds: Sequence[Feed], floor_db: float
+    float_graph: Graph,
+    artefact: bytes | Path,
+    target: Target,
+    feeds: Sequence[Feed],
+    floor_db: float,
+    stand_in: Graph | None = None,
 ) -> tuple[tuple[SessionProof, ...], tuple[Diagnostic, ...]]:
     """Run the artefact in every session configuration of its target and compare it with FP32.
 
@@ -31,6 +36,7 @@ def prove(
         target: names the session configurations.
         feeds: samples to run, a few are enough.
         floor_db: smallest SQNR in the deployed configuration that the chosen formats can explain.
+        stand_in: what runs in place of the artefact, where that is for another runtime.
 
     Returns:
         One proof for each configuration that ran, and every failure that was found (V001 to V005, all of them errors).
@@ -41,7 +47,7 @@ def prove(
     proofs: list[SessionProof] = []
     for config in target.sessions:
         try:
-            got, names = _run(artefact, config, feeds)
+            got, names = _run(artefact if stand_in is None else serialize(stand_in), config, feeds)
         except QConvertError as error:
             failures += [
                 Diagnostic("V002", f"session with {config.name}: {d.message}", d.where, d.hint)

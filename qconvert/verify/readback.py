@@ -74,15 +74,15 @@ def findings(readback: Readback) -> tuple[Diagnostic, ...]:
 
 
 def _finding(node: RunsAs) -> Diagnostic | None:
-    if node.kernel == UNTRACED and node.asked != Kind.FLOAT:
+    if node.kernel == UNTRACED and not Kind(node.asked).floating:
         return Diagnostic(
             "V101", "it is not found in the optimized graph, so it counts as float", node.node, None, Severity.NOTE
         )
     if node.asked == Kind.WEIGHT_ONLY:
         return Diagnostic("C211", node.cause, node.node, None, Severity.WARNING) if node.cause else None
-    if node.asked != Kind.FLOAT and not node.integer:
+    if not Kind(node.asked).floating and not node.integer:
         return Diagnostic("V101", f"{node.op} runs in float: {node.cause}", node.node, None, Severity.WARNING)
-    if node.asked == Kind.FLOAT and node.cause.startswith(_AT_LOAD):
+    if Kind(node.asked).floating and node.cause.startswith(_AT_LOAD):
         hint = "leave its neighbours float as well, or keep its weight as int16 behind DequantizeLinear"
         return Diagnostic("C209", node.cause, node.node, hint, Severity.WARNING)
     return None
@@ -337,7 +337,7 @@ def _cause(trace: _Trace, emitted: _Emitted, node: Node, kernel: Node, integer: 
     if chosen.kind is Kind.WEIGHT_ONLY:
         rebuilt = any(n.op == "DequantizeLinear" for i in kernel.inputs if (n := trace.real.graph.producer.get(i)))
         return "its weight is dequantized on every run" if rebuilt and not integer else ""
-    if (chosen.kind is not Kind.FLOAT) == integer:
+    if chosen.kind.floating != integer:
         return ""
     if not integer:
         host = f"its host `{chosen.host}`: " if chosen.host else ""

@@ -1,0 +1,68 @@
+"""A 16-bit model in float32 arithmetic: the same numbers on a runtime that has no such kernels.
+
+Hardware multiplies and adds in float32 and rounds each result to 16 bits. Writing this rounding as a pair of Casts behind every
+operator gives what it computes, overflow included; onnxruntime's CPU kernels leave the rounding out between neighbours, or have no
+kernels at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph import Edit, Graph, Node, TensorType, infer_types
+from .half import CODES
+
+_HALVES = ("float16", "bfloat16")
+
+
+def emulated(graph: Graph) -> Graph:
+    """The graph with every 16-bit value as a float32 value that has been rounded; itself where there is none.
+
+    Graph inputs and outputs are float32.
+    """
+    typed = infer_types(graph)
+    half = {n: d for n in (*typed.inputs, *typed.values()) if (d := typed.type_of(n).dtype) in _HALVES}
+    if not half and not any(w.dtype in _HALVES for w in graph.weights.values()):
+        return graph
+    edit = Edit(typed)
+    for name, weight in typed.weights.items():
+        if weight.dtype in _HALVES:
+            edit.set_weight(name, weight.numpy().astype(np.float32))
+    given: dict[str, str] = {}
+    for name in typed.feeds:
+        if name in half:
+            given[name] = edit.fresh(f"{name}/rounded")
+            edit.add(*_rounding(edit, name, given[name], str(half[name])))
+    for node in typed.nodes:
+        raw = tuple(edit.fresh(f"{name}/raw") if name in half else name for name in node.outputs)
+        inputs = tuple(given.get(name, name) for name in node.inputs)
+        steps = [
+            s
+            for r, name in zip(raw, node.outputs, strict=True)
+            if name in half
+            for s in _rounding(edit, r, name, str(half[name]))
+        ]
+        edit.replace(node, node.with_(inputs=inputs, outputs=raw, attributes=_widened(node)), *steps)
+    for name in half:
+        edit.set_type(name, TensorType("float32", typed.type_of(name).shape))
+    return edit.graph()
+
+
+def _rounding(edit: Edit, source: str, result: str, dtype: str) -> tuple[Node, Node]:
+    rounded = edit.fresh(f"{result}/{dtype}")
+    return (
+        Node("Cast", (source,), (rounded,), {"to": CODES[dtype]}, edit.fresh_node(f"{result}/round")),
+        Node("Cast", (rounded,), (result,), {"to": CODES["float32"]}, edit.fresh_node(f"{result}/widen")),
+    )
+
+
+def _widened(node: Node) -> dict[str, object]:
+    """Attributes with element types and constants in float32."""
+    codes = {CODES[name] for name in _HALVES}
+    found = dict(node.attributes)
+    for key, value in found.items():
+        if key in ("to", "dtype", "output_dtype") and value in codes:
+            found[key] = CODES["float32"]
+        elif isinstance(value, np.ndarray) and str(value.dtype) in _HALVES:
+            found[key] = value.astype(np.float32)
+    return found
