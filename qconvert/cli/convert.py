@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import EXIT_CODES
 from ..pipeline.fresh import State, key_of, repeated, state_path
-from .console import out, progress, show_diagnostics
-from .github import announce
+from .console import out, progress, show_diagnostics, show_problems
+from .github import announce, announce_several
 from .options import (
     Bits,
     Block,
@@ -27,16 +27,21 @@ from .options import (
     ReportDir,
     Reports,
     Set,
-    TargetName,
+    TargetNames,
     formats,
     overrides,
+    separated,
 )
+
+if TYPE_CHECKING:
+    from ..pipeline.several import Converted
+    from ..report import RunRecord
 
 
 def convert(
     model: Model,
     recipe: RecipeFile = None,
-    target: TargetName = None,
+    target: TargetNames = None,
     data: Data = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.onnx) or folder.")] = Path("out"),
     samples: Annotated[int | None, typer.Option(help="Calibration samples.", show_default=False)] = None,
@@ -80,22 +85,20 @@ def convert(
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --update-baseline
 
+    qconvert convert model.onnx -t x86-vnni,arm-neon,tensorrt -d dataset/ -o out/
+
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --if-changed --depfile out/model.d
     """
-    options = {
-        "paths": [model, recipe, data, output, report_dir, None if recipe else Path()],
-        "recipe": [target, samples, seed, mode, format_, report, set_],
-        "run": [threads, evaluate, update_baseline, depfile is not None],
-    }
-    known = key_of(options) if if_changed else ""
+    options = {name: value for name, value in locals().items() if name not in _NO_MATTER}
+    known = (
+        key_of({**options, "depfile": depfile is not None, "start": None if recipe else Path()}) if if_changed else ""
+    )
     state = state_path(output, report_dir) if if_changed else None
     if state is not None and (earlier := repeated(state, known, depfile)) is not None:
         return _unchanged(earlier, as_json, quiet)
     from ..pipeline.cache import cache_limit, open_cache
-    from ..pipeline.request import make_request
-    from ..pipeline.tracked import Tracking, tracked
-    from ..report import to_json
-    from ..report.terminal import render
+    from ..pipeline.request import make_requests
+    from ..pipeline.tracked import Tracking, tracked, tracked_several
 
     changes = overrides(
         set_,
@@ -107,25 +110,61 @@ def convert(
         format=format_,
         report=formats(report),
     )
-    request, notes = make_request(model, output, data, recipe, target, changes, evaluate, threads, report_dir)
-    request = replace(
-        request, update_baseline=update_baseline, cache=None if cache is None else open_cache(cache, cache_limit())
+    requests, notes, several = make_requests(
+        model, output, data, recipe, separated(target), changes, evaluate, threads, report_dir
     )
+    kept = None if cache is None else open_cache(cache, cache_limit())
+    requests = tuple(replace(request, update_baseline=update_baseline, cache=kept) for request in requests)
     if not quiet:
         show_diagnostics(notes)
+    tracking = Tracking(known, state, depfile)
     with progress(quiet) as listener:
-        record = tracked(request, Tracking(known, state, depfile), listener)
+        if several:
+            found = tracked_several(requests, output, report_dir, tracking, listener)
+            records = found.records
+        else:
+            records = (tracked(requests[0], tracking, listener),)
+    code = _show_several(found, as_json, quiet) if several else _show(records[0], as_json, quiet)
+    for request, record in zip(requests, records, strict=False) if update_baseline and not (code or quiet) else ():
+        print(f"wrote the baseline {request.baseline} of {record.target}", file=sys.stderr)
+    return code
+
+
+_NO_MATTER = {"if_changed", "depfile", "cache", "as_json", "quiet"}  # to the result
+
+
+def _show(record: RunRecord, as_json: bool, quiet: bool) -> int:
+    """Show a run, and return the exit code."""
+    from ..report import to_json
+    from ..report.terminal import render
+
     if as_json:
         print(to_json(record), end="")
     elif not quiet:
         out().print(render(record))
     announce(record)
     failed = record.status != "done"
-    if update_baseline and not (failed or quiet):
-        print(f"wrote the baseline {request.baseline}", file=sys.stderr)
     if failed and (quiet or as_json):
         print("gates failed: " + "; ".join(gate.text for gate in record.gates if not gate.passed), file=sys.stderr)
     return EXIT_CODES["G"] if failed else 0
+
+
+def _show_several(found: Converted, as_json: bool, quiet: bool) -> int:
+    """Show a run for several targets, and return the exit code."""
+    from ..report.targets import targets_json, targets_text
+
+    if as_json:
+        print(targets_json(found.record), end="")
+    elif not quiet:
+        out().print(targets_text(found.record))
+        print(f"wrote {', '.join(map(str, found.reports))}")
+    announce_several(found.record, found.records)
+    for run in found.record.targets if quiet or as_json else ():
+        show_problems((p for p in run.problems if p.severity == "error"), quiet)
+        for gate in run.gates:
+            if not gate.passed:
+                print(f"{run.target}: gate failed: {gate.text}", file=sys.stderr)
+    return found.record.exit_code
 
 
 def _unchanged(earlier: State, as_json: bool, quiet: bool) -> int:

@@ -7,7 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..report import RunRecord
+    from ..report.targets import TargetsRecord
 
 
 def announce(record: RunRecord) -> None:
@@ -22,6 +25,20 @@ def announce(record: RunRecord) -> None:
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _append(summary, to_markdown(record))
+
+
+def announce_several(found: TargetsRecord, records: Iterable[RunRecord]) -> None:
+    """As `announce`, with one summary over all targets."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    from ..report.github import failure_commands, workflow_commands
+    from ..report.targets import targets_markdown
+
+    for line in (*(line for record in records for line in workflow_commands(record)), *failure_commands(found)):
+        print(line, file=sys.stderr)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        _append(summary, targets_markdown(found))
 
 
 def _append(path: str, text: str) -> None:

@@ -20,6 +20,15 @@ TargetName = Annotated[
     str | None,
     typer.Option("--target", "-t", help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.", show_default=False),
 ]
+TargetNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        help=f"Target: {', '.join(TARGETS)}; overrides the recipe's. Several (`-t a,b`) get a folder each.",
+        show_default=False,
+    ),
+]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Dataset folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report, only errors.")]
@@ -72,6 +81,11 @@ CacheFolder = Annotated[
 ]
 
 
+def separated(given: Iterable[str] | None) -> list[str]:
+    """Names in `-t a,b -t c`."""
+    return [name.strip() for each in given or () for name in each.split(",") if name.strip()]
+
+
 def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list[str] | None:
     """Names in `--report html,md --report junit`; None where the option was not given.
 
@@ -83,7 +97,7 @@ def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list
     """
     if given is None:
         return None
-    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
+    names = separated(given)
     unknown = [name for name in names if known is not None and name not in known]
     if unknown:
         raise fail(

@@ -98,7 +98,7 @@ class Earlier(_Part):
 def baseline_path(recipe: Recipe, base_dir: Path) -> Path | None:
     """The file that `gates.against` names, None without one."""
     limits = recipe.gates.regression
-    return None if limits is None else base_dir / limits.report
+    return None if limits is None else base_dir / limits.report.replace("{target}", recipe.target)
 
 
 def check_baseline(path: Path | None, place: Destination, update: bool) -> None:

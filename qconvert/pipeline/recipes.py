@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Diagnostic, QConvertError, fail
-from ..recipe import Recipe, read_recipe, resolve_rules, starting_recipe
+from ..recipe import Recipe, entries, for_target, read_recipe, resolve_rules, starting_recipe
 from .planning import target_named, target_of
 from .staging import guarded
 from .words import presets_folder, vocabulary
@@ -26,13 +26,17 @@ def check_recipes(paths: Sequence[Path], model: Path | None) -> list[tuple[Path,
     for path in paths:
         try:
             loaded = read_recipe(path, vocabulary(), presets_folder())
-            target_of(loaded.recipe)
+            made = [for_target(loaded.recipe, name, vocabulary()) for name in entries(loaded.recipe)] or [loaded.recipe]
+            for recipe in made:
+                target_of(recipe)
             if model is not None:
                 from ..canonicalize import canonicalize
                 from ..graph import load
 
-                resolve_rules(loaded.recipe.rules, canonicalize(load(model)).graph, loaded.source)
-            fine.append((path, loaded.recipe.target))
+                graph = canonicalize(load(model)).graph
+                for recipe in made:
+                    resolve_rules(recipe.rules, graph, loaded.source)
+            fine.append((path, ", ".join(recipe.target for recipe in made)))
         except QConvertError as error:
             mistakes.extend(error.diagnostics)
     if mistakes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import Diagnostic, fail
-from ..recipe import Loaded, Recipe, Source, override, preset, read_recipe
+from ..recipe import Loaded, Recipe, Source, entries, for_target, override, preset, read_recipe
 from .convert import Request
 from .planning import target_named
+from .staging import check_output
 from .words import presets_folder, vocabulary
 
 
@@ -39,7 +40,75 @@ def effective_recipe(
     loaded: Loaded = read_recipe(path, words, presets_folder())
     extra = {} if target is None else {"target": target}
     recipe, notes = override(loaded.recipe, {**extra, **changes}, words)
-    return recipe, loaded.source, notes
+    return one_target(recipe, target), loaded.source, notes
+
+
+def one_target(recipe: Recipe, target: str | None) -> Recipe:
+    """The recipe for one target, also where it lists several.
+
+    Raises:
+        QConvertError: R009 where it lists several and none was named.
+    """
+    if not recipe.targets:
+        return recipe
+    if target is None:
+        text = f"the recipe is for several targets: {', '.join(entries(recipe))}"
+        raise fail("R009", text, "targets", "name one of them with `-t`; `convert` makes all of them")
+    return for_target(recipe, target, vocabulary())
+
+
+def make_requests(
+    model: Path,
+    output: Path,
+    data: Path | None,
+    recipe: Path | Recipe | None,
+    targets: Sequence[str],
+    changes: Mapping[str, Any],
+    evaluate: bool = True,
+    threads: int = 1,
+    reports: Path | None = None,
+) -> tuple[tuple[Request, ...], tuple[Diagnostic, ...], bool]:
+    """As `make_request`, one for each target.
+
+    Args:
+        targets: names; without any those of the recipe.
+
+    Returns:
+        The requests, the notes, and whether there are several targets, each with folders of its own.
+
+    Raises:
+        QConvertError: see `effective_recipe`; R009 where the output is no folder.
+    """
+    listed = _listed(recipe, changes) if not targets else ()
+    names = tuple(dict.fromkeys(targets or listed))
+    if not listed and len(names) < 2:
+        name = names[0] if names else None
+        request, notes = make_request(model, output, data, recipe, name, changes, evaluate, threads, reports)
+        return (request,), notes, False
+    check_output(output)
+    made = [
+        make_request(
+            model,
+            output / name,
+            data,
+            recipe,
+            name,
+            changes,
+            evaluate,
+            threads,
+            None if reports is None else reports / name,
+        )
+        for name in names
+    ]
+    notes = tuple(note for _, found in made for note in found if not note.message.startswith("`target` "))
+    return tuple(request for request, _ in made), tuple(dict.fromkeys(notes)), True
+
+
+def _listed(recipe: Path | Recipe | None, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The targets that a recipe lists."""
+    words = vocabulary()
+    start = read_recipe(recipe, words, presets_folder()).recipe if isinstance(recipe, Path) else recipe
+    return () if start is None else tuple(entries(override(start, changes, words)[0]))
 
 
 def make_request(
@@ -60,6 +129,7 @@ def make_request(
     """
     if isinstance(recipe, Recipe):
         final, notes = override(recipe, {**({} if target is None else {"target": target}), **changes}, vocabulary())
+        final = one_target(final, target)
         source, base = None, Path(".")
     else:
         final, source, notes = effective_recipe(recipe, target, changes)

@@ -77,6 +77,17 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
     return found
 
 
+def check_output(output: Path) -> None:
+    """Refuse a file where a folder is needed.
+
+    Raises:
+        QConvertError: R009.
+    """
+    if output.suffix in ARTEFACTS:
+        text = "several targets need a folder for their results"
+        raise fail("R009", text, output, f"`-o {output.with_suffix('')}` receives a folder for each target")
+
+
 def _nothing_in_the_way(place: Destination) -> None:
     for file in (place.artefact, place.rejected, place.report):
         if file.is_dir():

@@ -89,7 +89,7 @@ def statistics(
 
 
 def _taken(count: int) -> Diagnostic:
-    text = f"statistics of {count} tensors come from the cache, the calibration data was not run again"
+    text = f"statistics of {count} tensors were at hand, the calibration data was not run again"
     return Diagnostic("O101", text, None, None, Severity.NOTE)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..report import FORMATS, RunRecord
 from .convert import Request, convert
-from .dependencies import dependencies
+from .dependencies import Dependencies, dependencies
 from .events import Listener, silent
 from .fresh import depfile, started, write_state
 from .planning import target_of
+from .several import Converted, convert_several
 from .staging import destination, guarded, write_text
 
 
@@ -29,31 +31,73 @@ class Tracking:
     depfile: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a run left: whether all went well, what a depfile names as its target, the files, and the JSON report."""
+
+    good: bool
+    target: str
+    files: tuple[Path, ...]
+    report: Path
+
+
 def tracked(request: Request, tracking: Tracking, listener: Listener = silent) -> RunRecord:
     """Convert; a run whose gates fail leaves neither state nor depfile.
 
     Raises:
         QConvertError: whatever went wrong.
     """
+
+    def run() -> tuple[RunRecord, _Done]:
+        record, (report, *others) = convert(request, listener), _reports(request)
+        files = (*(Path(o.path) for o in record.outputs), report, *others)
+        return record, _Done(record.status == "done", record.outputs[0].path, files, report)
+
+    return _tracked([request], tracking, run)
+
+
+def tracked_several(
+    requests: Sequence[Request], output: Path, reports: Path | None, tracking: Tracking, listener: Listener = silent
+) -> Converted:
+    """As `tracked` for several targets; the depfile's target is the combined report.
+
+    Raises:
+        QConvertError: where the combined report cannot be written, or an input of `tracking` cannot be read.
+    """
+
+    def run() -> tuple[Converted, _Done]:
+        found = convert_several(requests, output, reports, listener)
+        made = (Path(o.path) for record in found.records for o in record.outputs)
+        ended = {record.target for record in found.records}
+        own = (path for request in requests if request.recipe.target in ended for path in _reports(request))
+        files = (*made, *own, *found.reports)
+        return found, _Done(found.record.status == "done", str(found.reports[0]), files, found.reports[0])
+
+    return _tracked(requests, tracking, run)
+
+
+T = TypeVar("T")
+
+
+def _tracked(requests: Sequence[Request], tracking: Tracking, run: Callable[[], tuple[T, _Done]]) -> T:
     if tracking.state is None and tracking.depfile is None:
-        return convert(request, listener)
-    found = dependencies(request)
-    depends = found.all() if tracking.depfile is not None else ()
-    begun = started(tracking.key, found.files, found.folders, depends)
-    record = convert(request, listener)
-    good = record.status == "done"
-    if good and tracking.depfile is not None:
-        write_text(tracking.depfile, depfile(record.outputs[0].path, begun.depends))
+        return run()[0]
+    found = [dependencies(request) for request in requests]
+    files = dict.fromkeys(path for each in found for path in each.files)
+    folders = dict.fromkeys(path for each in found for path in each.folders)
+    depends = Dependencies(tuple(files), tuple(folders)).all() if tracking.depfile is not None else ()
+    begun = started(tracking.key, files, folders, depends)
+    result, done = run()
+    if done.good and tracking.depfile is not None:
+        write_text(tracking.depfile, depfile(done.target, depends))
     if tracking.state is not None:
-        report, *others = _reports(request)
-        written = [*(Path(o.path) for o in record.outputs), report, *others]
-        state = begun.done(written, report, record.outputs[0].path) if good else None
+        state = begun.done(done.files, done.report, done.target) if done.good else None
         if state is not None:
             write_state(tracking.state, state)
         else:
             with guarded(tracking.state):
                 tracking.state.unlink(missing_ok=True)
-    return record
+    return result
 
 
 def _reports(request: Request) -> Iterator[Path]:

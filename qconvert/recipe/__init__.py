@@ -7,6 +7,7 @@ from .override import override
 from .rules import Resolved, resolve_rules
 from .schema import schema
 from .starting import starting_recipe
+from .targets import entries, for_target
 from .tree import Source
 from .types import Calibration, Change, Evaluation, Gates, Match, Recipe, Regression, Rule
 from .vocabulary import Vocabulary
@@ -26,6 +27,8 @@ __all__ = [
     "Vocabulary",
     "chosen_algorithms",
     "dump",
+    "entries",
+    "for_target",
     "load_recipe",
     "override",
     "parse_recipe",

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ..data.settings import Settings
 from .hints import Hint, blanks, did_you_mean, kind_of, literals, names, suggest_key
-from .tree import Item, Mistake, Path, Step, dotted
+from .tree import Item, Mistake, Path, Step, dotted, merge
 from .types import Recipe
 from .vocabulary import Names, Vocabulary
 
@@ -30,7 +30,43 @@ def decode(root: Item, vocabulary: Vocabulary) -> tuple[Recipe | None, list[Mist
         if not mark.accepts(item.value, vocabulary)
     ]
     mistakes += _algorithms(root, vocabulary)
+    mistakes += _targets(root, vocabulary)
     return (None if mistakes else recipe), mistakes
+
+
+def _targets(root: Item, vocabulary: Vocabulary) -> Iterator[Mistake]:
+    """Mistakes in what differs for one of several targets: it must make a recipe together with everything else."""
+    listed = root.value.get("targets")
+    seen: set[str] = set()
+    for i, entry in enumerate(listed.value if listed and isinstance(listed.value, tuple) else ()):
+        path: Path = ("targets", i)
+        pairs = dict(entry.value) if isinstance(entry.value, Mapping) else {entry.value: None}
+        if len(pairs) != 1:
+            text = f"`{dotted(path)}` must have one key, the name of a target, not {len(pairs)}"
+            yield Mistake("R005", text, entry.place, "begin each target with `- `")
+            continue
+        (name, values) = next(iter(pairs.items()))
+        if name in seen:
+            yield Mistake("R005", f"`{dotted(path)}` names a target twice: {name}", entry.place)
+        seen.add(name)
+        if isinstance(entry.value, Mapping) and name not in vocabulary.targets:
+            yield _name(path, Item(name, entry.place), Names("targets"), vocabulary)
+        elif values is not None and values.value is not None:
+            yield from _differing(root, values, (*path, name), vocabulary)
+
+
+def _differing(root: Item, values: Item, path: Path, vocabulary: Vocabulary) -> Iterator[Mistake]:
+    if not isinstance(values.value, Mapping):
+        yield Mistake("R005", f"`{dotted(path)}` must be a mapping, not {_came(values)}", values.place)
+        return
+    for key in ("targets", "target", "extends", "version"):
+        if key in values.value:
+            yield Mistake("R005", f"`{dotted((*path, key))}` cannot differ between targets", values.value[key].place)
+    rest = {key: item for key, item in root.value.items() if key != "targets"}
+    known = decode(root.with_value(rest), vocabulary)[1]
+    own = {key: item for key, item in values.value.items() if key != "targets"}
+    merged = merge(root.with_value(rest), values.with_value(own))
+    yield from (mistake for mistake in decode(merged, vocabulary)[1] if mistake not in known)
 
 
 def not_a_mapping(root: Item) -> Mistake:

@@ -177,7 +177,9 @@ class Limits(Settings):
 class Regression(Settings):
     """Limits against an earlier run, whose result takes the place of FP32 in each of them."""
 
-    report: str = Field(description="JSON report of the earlier run, relative to this file")
+    report: str = Field(
+        description="JSON report of the earlier run, relative to this file; `{target}` in it stands for the target"
+    )
     metric_drop: Percent | None = Field(
         default=None, description="largest drop of the task metric against the earlier result, absolute"
     )
@@ -238,6 +240,13 @@ class Recipe(Settings):
         description="another recipe (path relative to this file) or the preset of a target; this file's keys override it",
     )
     target: Target = Field(default="x86-vnni", description="what the result is for: {targets}")
+    targets: Annotated[
+        tuple[Target | dict[Target, Any], ...],
+        Wanted("a list of targets, each a name or `name: {what differs for it}`"),
+    ] = Field(
+        default=(),
+        description="several targets at once, in place of `target`: names, or `name: {keys of this recipe that differ for it}`; `-o` is then a folder with one for each",
+    )
     format: Literal["qdq", "qoperator"] | None = Field(
         default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .record import RunRecord
 from .rows import urgent
+from .targets import TargetsRecord
 from .words import clean
 
 
@@ -18,6 +19,14 @@ def workflow_commands(record: RunRecord) -> Iterator[str]:
         place = f"{found.where}: " if found.where else ""
         hint = f"\nhint: {found.hint}" if found.hint else ""
         yield _line(found.severity, f"qconvert {found.code}", f"{place}{found.message}{hint}")
+
+
+def failure_commands(found: TargetsRecord) -> Iterator[str]:
+    """A line for every error that ended the run of a target."""
+    for run in found.targets:
+        for problem in run.problems if run.status == "failed" else ():
+            place = f"{problem.where}: " if problem.where else ""
+            yield _line("error", f"qconvert {problem.code} of {run.target}", f"{place}{problem.message}")
 
 
 def _line(command: str, title: str, message: str) -> str:

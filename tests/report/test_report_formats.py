@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from end_to_end_support import strict_json
 from hypothesis import HealthCheck, given, settings
-from report_records import EVALUATIONS, RECORDS, plain_record, rich_record
+from report_records import EVALUATIONS, RECORDS, any_model, plain_record, rich_record
 
 from qconvert.evaluate.model import GateResult, Measurements, Metric, Size
 from qconvert.report import FORMATS, RunRecord, record_schema, to_csv, to_html, to_json, to_junit, to_markdown
@@ -25,9 +25,10 @@ from qconvert.report.evaluation import (
     evaluation_markdown,
     evaluation_text,
 )
-from qconvert.report.github import workflow_commands
+from qconvert.report.github import failure_commands, workflow_commands
 from qconvert.report.record import Problem
 from qconvert.report.rows import layer_rows
+from qconvert.report.targets import TargetsRecord, targets_html, targets_json, targets_markdown, targets_text
 from qconvert.report.terminal import render
 from qconvert.report.verdict import sentence
 
@@ -136,6 +137,19 @@ def test_any_evaluation_in_every_format(found: Evaluation) -> None:
     assert len({len(row) for row in rows}) == 1
     assert evaluation_json(Evaluation.model_validate_json(evaluation_json(found))) == evaluation_json(found)
     evaluation_text(found)
+
+
+@PROPERTY
+@given(any_model(TargetsRecord))
+def test_any_run_for_several_targets_in_every_format(found: TargetsRecord) -> None:
+    check_html(targets_html(found))
+    lines = targets_markdown(found).splitlines()
+    assert len(lines) < 60
+    tables = [line.replace("\\|", "") for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 1
+    assert targets_json(TargetsRecord.model_validate_json(targets_json(found))) == targets_json(found)
+    assert all(line.startswith("::error title=") and len(line.splitlines()) == 1 for line in failure_commands(found))
+    targets_text(found)
 
 
 def test_a_run_without_anything() -> None:
