@@ -126,7 +126,8 @@ def bench(graph: Graph, feeds: Sequence[Feed], recipe: Recipe = EVERYWHERE, targ
         fit,
         held_out,
         recipe.calibration,
-        lambda kept: plan(graph, target, recipe, shapes, kept=kept),
+        target,
+        lambda e: plan(graph, target, recipe, shapes, e.nodes, e.tensors, e.kept),
         lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
         Options(),
     )

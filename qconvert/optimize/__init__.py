@@ -33,7 +33,11 @@ ALGORITHMS: dict[str, Algorithm] = {
     "half": Algorithm(
         "operators whose rounding to 16 bits costs most stay in float32", HalfPrecision, half_precision, applies=in_half
     ),
-    "mixed": Algorithm("the few layers that cost most of the accuracy stay float", MixedPrecision, mixed_precision),
+    "mixed": Algorithm(
+        "where accuracy would collapse, more bits or float for the few layers that cost most",
+        MixedPrecision,
+        mixed_precision,
+    ),
 }
 
 __all__ = [

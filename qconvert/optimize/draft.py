@@ -10,9 +10,10 @@ from typing import Any
 from ..calibrate import QuantParams, Sketch
 from ..evaluate import Comparison
 from ..graph import Array, Graph
-from ..plan import Plan, Reason
+from ..plan import Exceptions, Plan
 from ..recipe.types import Calibration
 from ..runtime import Feed, Options, opened
+from ..targets import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,8 @@ class Lab:
         graph: canonical FP32 graph, the reference.
         fit: calibration samples that algorithms learn from.
         held_out: other calibration samples, on which every step is judged.
-        replan: the plan with more nodes left float, each with its reason.
+        target: that the plan is for.
+        replan: the plan with exceptions.
         emit: writes a draft as the artefact will be.
         options: the session in which the artefact will be deployed.
     """
@@ -57,7 +59,8 @@ class Lab:
     fit: Sequence[Feed]
     held_out: Sequence[Feed]
     calibration: Calibration
-    replan: Callable[[Mapping[str, Reason]], Plan]
+    target: Target
+    replan: Callable[[Exceptions], Plan]
     emit: Callable[[Draft], Graph]
     options: Options
 

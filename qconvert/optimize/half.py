@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..data.settings import Settings
-from ..plan import Kind, Plan, Reason
+from ..plan import Exceptions, Kind, Plan, Reason
 from .draft import Draft, Lab
 
 
@@ -46,7 +46,7 @@ def half_precision(draft: Draft, lab: Lab, settings: HalfPrecision) -> Draft:
                 **kept,
                 **{name: Reason("P014", f"rounding after {op} was measured to cost accuracy") for name in names},
             }
-            candidate = best.with_(plan=lab.replan(more))
+            candidate = best.with_(plan=lab.replan(Exceptions(more)))
             trials.append((lab.score(candidate), op, more, candidate))
         after, _, more, candidate = max(trials, key=lambda trial: (trial[0], trial[1]))
         if after < score + settings.gain:

@@ -1,12 +1,12 @@
-"""Mixed precision: the few tensors that cost most of the accuracy, and the layers around them, stay float.
+"""Mixed precision: the few layers and tensors that cost most of the accuracy get more bits, or stay float.
 
-Errors of different tensors add up nearly as independent noise, so the share of one tensor is measured by quantizing it alone
-in the FP32 model. Halving groups finds the worst without trying all: a group whose noise is small holds no bad tensor.
+What every rounding costs at the outputs is priced at once (see `sensitivity`), by first order and without the means that
+biases take back. The changes that gain most for their predicted time and size are then made one after the other, and measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -14,94 +14,159 @@ from pydantic import Field
 
 from ..calibrate import QuantParams, Sketch, Sketcher, activation_params, weight_params
 from ..data.settings import Settings
-from ..evaluate import Comparison
-from ..graph import Edit, Graph, Node
-from ..plan import Plan, Reason, around
+from ..graph import Graph
+from ..plan import Exceptions, Plan, Reason
+from ..recipe.types import Change
 from ..runtime import Options, opened
 from .draft import Draft, Lab
 from .reconstruct import Reconstruction, reconstruct
+from .sensitivity import Move, State, candidates, ladder, look
 
 
 class MixedPrecision(Settings):
     """Settings of `mixed`."""
 
     below: float = Field(default=15.0, description="only where the output SQNR in dB is lower than this")
-    enough: float = Field(default=20.0, description="output SQNR in dB at which no more layers are left float")
-    gain: Annotated[float, Field(gt=0)] = Field(default=0.3, description="dB that each tensor left float must gain")
-    share: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.05, description="only tensors that make at least this share of all noise are tried"
-    )
-    most: Annotated[int, Field(ge=1)] = Field(default=6, description="most tensors that are tried in a round")
-    rounds: Annotated[int, Field(ge=1)] = Field(default=4, description="most rounds")
+    enough: float = Field(default=20.0, description="output SQNR in dB at which nothing more is changed")
+    gain: Annotated[float, Field(gt=0)] = Field(default=0.5, description="dB that each change must gain")
+    most: Annotated[int, Field(ge=1)] = Field(default=32, description="most changes in a round")
+    rounds: Annotated[int, Field(ge=1)] = Field(default=2, description="most rounds")
     integer_macs: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.7, description="least share of the multiply-accumulates that stays integer"
+    )
+    small_weights: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.8, description="least share of the weights of 4 bits that keep them"
     )
     speedup: Annotated[float, Field(ge=0)] = Field(
         default=1.1, description="least predicted speed-up that must remain, where the target has a cost model"
     )
-    samples: Annotated[int, Field(ge=1)] = Field(default=3, description="samples on which noise is measured")
+    samples: Annotated[int, Field(ge=1)] = Field(default=4, description="samples on which errors are priced")
 
 
 def mixed_precision(draft: Draft, lab: Lab, settings: MixedPrecision) -> Draft:
-    """The draft with the layers around the worst tensors left float, and reconstructed again.
+    """The draft with more bits for what costs most, and reconstructed again.
 
-    In every round the worst tensors of the best draft so far are added one after the other, since neighbours often carry the
-    same values and only gain together; what is worth its float layers stays, and then others are the worst.
+    Every round prices the best draft so far, since large errors change what others cost.
     """
     if not draft.plan.tensors or lab.score(draft) >= settings.below:
         return draft
-    plain = _with_plan(draft.with_(graph=draft.reference), lab, draft.plan)
-    start = best = _State(plain, lab.score(plain), {})
+    start = best = _State(draft, lab.score(draft), ())
     for _ in range(settings.rounds):
-        if best.score >= settings.enough:
-            break
-        after = _round(best, lab, settings)
+        after = _round(best, lab, settings) if best.score < settings.enough else best
         if after is best:
             break
         best = after
-    return draft if best is start else reconstruct(best.draft, lab, Reconstruction())
+    if best is start:
+        return draft
+    return reconstruct(planned_again(best.draft, lab, best.draft.plan), lab, Reconstruction())
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
     draft: Draft
     score: float
-    kept: Mapping[str, Reason]
+    moves: tuple[Move, ...]
 
 
 def _round(start: _State, lab: Lab, settings: MixedPrecision) -> _State:
-    best, accepted, kept = start, 0, dict(start.kept)
-    for count, tensor in enumerate(_worst(start.draft, lab, settings), 1):
-        kept = {**kept, **_around(start.draft.plan, start.draft.reference, tensor)}
-        candidate = _with_plan(start.draft, lab, lab.replan(kept))
-        if not _affordable(candidate, lab, settings):
+    """The best of the states that ever more moves lead to: one, two, four, ... of them."""
+    moves = _priced(start.draft, lab, settings)
+    best, count, failed = start, 1, 0
+    while count < 2 * len(moves) and failed < _PATIENCE and best.score < settings.enough:
+        state = _after(start, moves[:count], lab, settings)
+        if state is None:
             break
-        score = lab.score(candidate)
-        if score >= best.score + settings.gain * (count - accepted):
-            best, accepted = _State(candidate, score, kept), count
+        gained = state.score >= best.score + settings.gain * (len(state.moves) - len(best.moves))
+        best, failed, count = (state, 0, 2 * count) if gained else (best, failed + 1, 2 * count)
     return best
 
 
-def _around(plan: Plan, graph: Graph, tensor: str) -> dict[str, Reason]:
-    """The integer nodes that write or read a tensor, with the reason for leaving them float."""
-    reason = Reason("P010", f"rounding `{tensor}` to 8 bits costs more accuracy than all else nearby")
-    return dict.fromkeys(around(plan, graph, tensor), reason)
+_PATIENCE = 3  # states in a row that may fail to gain
+_QUICK = Reconstruction(samples=8)  # for states that are only compared
 
 
-def _affordable(draft: Draft, lab: Lab, settings: MixedPrecision) -> bool:
-    prediction = draft.plan.prediction
+def _priced(draft: Draft, lab: Lab, settings: MixedPrecision) -> list[Move]:
+    """Moves that gain most for their price, as long as enough stays in integers of few bits."""
+    directions = 4 * settings.samples
+    sight = look(draft, lab, lab.target, _silent, samples=settings.samples, directions=directions)
+    if sight is None:
+        return []
+
+    def allowed(state: State) -> bool:
+        return state.integer_share >= settings.integer_macs and state.small_share >= settings.small_weights
+
+    known = frozenset(node.name for node in lab.graph.nodes)
+    moves = candidates(sight.board, known, dynamic=False)
+    return ladder(sight.board, moves, settings.most, worth_db=settings.gain, allowed=allowed)
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _after(start: _State, made: Sequence[Move], lab: Lab, settings: MixedPrecision) -> _State | None:
+    """The state behind some moves, None where its plan is too slow or too little of it integer."""
+    moves = (*start.moves, *made)
+    plan = lab.replan(exceptions(moves, start.draft.plan))
+    if not _affordable(plan, lab, settings):
+        return None
+    draft = reconstruct(planned_again(start.draft, lab, plan), lab, _QUICK)
+    return _State(draft, lab.score(draft), moves)
+
+
+def _affordable(plan: Plan, lab: Lab, settings: MixedPrecision) -> bool:
+    prediction = plan.prediction
     fast = prediction.speedup is None or prediction.speedup >= settings.speedup
-    return fast and prediction.integer_share >= settings.integer_macs and draft.plan.opset <= lab.graph.opset
+    return fast and prediction.integer_share >= settings.integer_macs and plan.opset <= lab.graph.opset
 
 
-def _with_plan(draft: Draft, lab: Lab, plan: Plan) -> Draft:
-    """The draft under another plan, weights rounded to nearest; statistics that the first pass did not take are added."""
+def exceptions(moves: Sequence[Move], plan: Plan) -> Exceptions:
+    """What moves change about a plan."""
+    kept: dict[str, Reason] = {}
+    for move in (m for m in moves if m.kind == "float"):
+        reason = Reason("P010", f"rounding `{move.about}` costs more accuracy than all else nearby")
+        hosts = [plan.nodes[name].host for name in move.names if name in plan.nodes and plan.nodes[name].host]
+        kept.update(dict.fromkeys((*move.names, *hosts), reason))
+    nodes = {name: Change(weight_bits=8) for m in moves if m.kind == "weights" for name in m.names}
+    tensors = {name: Change(bits=16) for m in moves if m.kind == "wide" for name in m.names}
+    return Exceptions(kept, nodes, tensors)
+
+
+# --- a draft under another plan ----------------------------------------------------------------------------------------
+
+
+def planned_again(draft: Draft, lab: Lab, plan: Plan) -> Draft:
+    """The draft under another plan: FP32 weights rounded to nearest, and the ranges that the draft has, where they still fit."""
     added = {name: node for name, node in draft.plan.nodes.items() if name not in plan.nodes}  # by an equalization
     plan = replace(plan, nodes={**plan.nodes, **added})
     sketches = {**draft.sketches, **_missing(draft, lab, plan)}
-    activations = activation_params(plan, sketches, lab.calibration.measured())
-    weights = weight_params(draft.graph, plan, activations, lab.calibration)
-    return draft.with_(plan=plan, sketches=sketches, activations=activations, weights=weights)
+    activations = {**activation_params(plan, sketches, lab.calibration.measured()), **_kept(draft, plan)}
+    weights = weight_params(draft.reference, plan, activations, lab.calibration)
+    return Draft(draft.reference, draft.reference, plan, sketches, activations, weights)
+
+
+def _kept(draft: Draft, plan: Plan) -> Mapping[str, QuantParams]:
+    """Ranges of the draft's scale groups that have not grown and keep their format: an earlier step has chosen them."""
+    before = _groups(draft.plan)
+    return {
+        name: draft.activations[name]
+        for names in _groups(plan).values()
+        for name in names
+        if names <= before.get(_group_of(draft.plan, name), frozenset())
+        and plan.tensors[name].format == draft.plan.tensors[name].format
+        and plan.tensors[name].bounds == draft.plan.tensors[name].bounds
+    }
+
+
+def _group_of(plan: Plan, name: str) -> int:
+    return plan.tensors[name].group if name in plan.tensors else -1
+
+
+def _groups(plan: Plan) -> dict[int, frozenset[str]]:
+    found: dict[int, set[str]] = {}
+    for name, chosen in plan.tensors.items():
+        found.setdefault(chosen.group, set()).add(name)
+    return {group: frozenset(names) for group, names in found.items()}
 
 
 def _missing(draft: Draft, lab: Lab, plan: Plan) -> dict[str, Sketch]:
@@ -109,72 +174,14 @@ def _missing(draft: Draft, lab: Lab, plan: Plan) -> dict[str, Sketch]:
     if not names:
         return {}
     sketchers = {name: Sketcher() for name in names}
-    with opened(draft.reference.with_(outputs=tuple(names)), Options(threads=lab.options.threads)) as session:
+    with opened(_watched(draft.reference, names), Options(threads=lab.options.threads)) as session:
         for feed in lab.fit:
-            for name, value in session.run(feed).items():
-                sketchers[name].add(value)
+            for name, value in {**feed, **session.run(feed)}.items():
+                if name in sketchers:
+                    sketchers[name].add(value)
     return {name: sketcher.result() for name, sketcher in sketchers.items()}
 
 
-# --- which tensors are worst -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    noise: float
-    tensors: tuple[str, ...]
-
-
-def _worst(draft: Draft, lab: Lab, settings: MixedPrecision) -> list[str]:
-    """Tensors that make most of the noise, worst first."""
-    tensors = tuple(name for name in draft.plan.tensors if name in draft.reference.producer)
-    whole = _Group(_noise(draft, lab, tensors, settings.samples), tensors)
-    threshold = settings.share * whole.noise
-    found: list[_Group] = []
-    open_groups = [whole]
-    while open_groups:
-        group = open_groups.pop()
-        if group.noise < threshold:
-            continue
-        if len(group.tensors) == 1:
-            found.append(group)
-            continue
-        open_groups.extend(_Group(_noise(draft, lab, part, settings.samples), part) for part in _parts(group.tensors))
-    found.sort(key=lambda group: -group.noise)
-    return [group.tensors[0] for group in found[: settings.most]]
-
-
-def _parts(tensors: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    size = -(-len(tensors) // min(4, len(tensors)))
-    return (tuple(tensors[i : i + size]) for i in range(0, len(tensors), size))
-
-
-def _noise(draft: Draft, lab: Lab, tensors: Sequence[str], samples: int) -> float:
-    """Noise over signal at the probes with only the given tensors rounded."""
-    graph = rounded(draft.reference, tensors, draft.activations).with_(outputs=lab.probes)
-    options = Options(threads=lab.options.threads, config=(("session.disable_quant_qdq", "1"),))
-    compared = Comparison()
-    with opened(graph, options) as session:
-        for feed, wanted in list(zip(lab.held_out, lab.reference, strict=True))[:samples]:
-            compared.add(wanted, session.run(feed))
-    return float(10 ** (-compared.result("calibration").sqnr_db / 10))
-
-
-def rounded(graph: Graph, tensors: Iterable[str], params: Mapping[str, QuantParams]) -> Graph:
-    """The FP32 graph with a Q/DQ pair between each of the tensors and all of its readers."""
-    edit = Edit(graph)
-    fresh: dict[str, str] = {}
-    for name in tensors:
-        codes, fresh[name] = edit.fresh(f"{name}/q"), edit.fresh(f"{name}/dq")
-        constants = (
-            edit.add_weight(f"{name}/scale", params[name].scale),
-            edit.add_weight(f"{name}/zero_point", params[name].zero_point),
-        )
-        edit.add(
-            Node("QuantizeLinear", (name, *constants), (codes,), name=edit.fresh_node(f"{name}/q")),
-            Node("DequantizeLinear", (codes, *constants), (fresh[name],), name=edit.fresh_node(f"{name}/dq")),
-        )
-    for node in graph.nodes:
-        if any(name in fresh for name in node.inputs):
-            edit.replace(node, node.with_(inputs=tuple(fresh.get(name, name) for name in node.inputs)))
-    return edit.graph()
+def _watched(graph: Graph, names: Sequence[str]) -> Graph:
+    computed = tuple(name for name in names if name not in graph.feeds)
+    return graph.with_(outputs=computed or graph.outputs)

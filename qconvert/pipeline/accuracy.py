@@ -85,7 +85,8 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
         fit,
         held_out,
         recipe.calibration,
-        lambda kept: replanned(planned, recipe, source, kept),
+        planned.target,
+        lambda exceptions: replanned(planned, recipe, source, exceptions),
         lambda d: emulated(emitted(d, planned, recipe)),
         options,
     )

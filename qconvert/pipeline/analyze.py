@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from ..optimize.sensitivity import Move, look
 from ..recipe.dump import to_yaml
-from ..tune import Analysis, Move, analyze, look, rules_for
+from ..tune import Analysis, analyze, rules_for
 from .candidates import Workshop
 from .convert import Request
 from .events import Listener, Stages, silent

@@ -9,7 +9,7 @@ from ..calibrate import Sketch
 from ..calibrate.half import LARGEST, Census, census_of_array, census_of_sketch
 from ..errors import Diagnostic, Severity
 from ..graph import Graph
-from ..plan import Kind, Plan, Reason
+from ..plan import Exceptions, Kind, Plan, Reason
 from ..recipe import Recipe, Source
 from ..report.record import HalfRange
 from .planning import Planned, replanned
@@ -29,7 +29,7 @@ def within_range(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recip
     if not kept:
         return planned
     widened = replace(planned, kept={**planned.kept, **kept})
-    return replace(widened, plan=replanned(widened, recipe, source, {}))
+    return replace(widened, plan=replanned(widened, recipe, source, Exceptions()))
 
 
 def _around(graph: Graph, plan: Plan, peaks: Mapping[str, float], dtype: str) -> dict[str, Reason]:

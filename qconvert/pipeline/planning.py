@@ -11,7 +11,7 @@ from ..canonicalize import Canonical, canonicalize
 from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..graph import Edit, Graph, load
 from ..lift import Lifted, Span, lift, spread
-from ..plan import Kind, Plan, Reason, around, plan
+from ..plan import Exceptions, Kind, Plan, Reason, around, plan
 from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
@@ -34,6 +34,7 @@ class Planned:
         lifted: the graph as it was loaded, without the quantization that it may have had; canonical: what the plan speaks of.
         spans: intervals that are known without data, by tensor of the canonical graph.
         kept: nodes that calibration found to need float32, with the reason.
+        choices: settings of nodes that the recipe's rules leave open and planning has chosen.
     """
 
     target: Target
@@ -42,6 +43,7 @@ class Planned:
     plan: Plan
     spans: Mapping[str, Span]
     kept: Mapping[str, Reason] = field(default_factory=dict)
+    choices: Mapping[str, Change] = field(default_factory=dict)
 
     @property
     def original(self) -> Graph:
@@ -107,16 +109,17 @@ def make_plan(
         if ask.spans:
             ask = replace(ask, spans=still_true(ask.spans, lifted.graph, canonical.graph, recipe.shapes))
             chosen = ask.plan(canonical.graph)
+        extra: Mapping[str, Change] = {}
         if target.whole:
             refuse_float(target, canonical.graph, chosen)
             extra, notes = affordable(canonical.graph, target, chosen, recipe)
             chosen = ask.plan(canonical.graph, extra) if extra else chosen
             stages.note(*notes)
         if ask.spans and not with_data:
-            ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra if target.whole else {})
+            ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra)
             stages.note(*notes)
     stages.note(*lifted.notes, *canonical.diagnostics, *_faster(canonical.graph, ask, chosen))
-    return Planned(target, lifted, canonical, chosen, ask.spans)
+    return Planned(target, lifted, canonical, chosen, ask.spans, choices=extra)
 
 
 def _from_spans(
@@ -275,13 +278,25 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def replanned(planned: Planned, recipe: Recipe, source: Source | None, kept: Mapping[str, Reason]) -> Plan:
-    """The plan again, with some nodes left float whatever they would gain."""
+def replanned(planned: Planned, recipe: Recipe, source: Source | None, exceptions: Exceptions) -> Plan:
+    """The plan again, with what an algorithm changes about it."""
     rules = resolve_rules(recipe.rules, planned.graph, source)
-    shapes, graph = planned.plan.shapes, planned.graph
     return plan(
-        graph, planned.target, recipe, shapes, rules.nodes, rules.tensors, {**planned.kept, **kept}, planned.spans
+        planned.graph,
+        planned.target,
+        recipe,
+        planned.plan.shapes,
+        _over(merged(rules.nodes, planned.choices), exceptions.nodes),
+        _over(rules.tensors, exceptions.tensors),
+        {**planned.kept, **exceptions.kept},
+        planned.spans,
     )
+
+
+def _over(rules: Mapping[str, Change], changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Rules with changes that win."""
+    said = {name: change.model_dump(exclude_none=True) for name, change in changes.items()}
+    return {**rules, **{name: rules.get(name, Change()).model_copy(update=new) for name, new in said.items()}}
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:

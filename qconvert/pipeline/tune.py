@@ -15,25 +15,20 @@ from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
 from ..optimize import ALGORITHMS
+from ..optimize.sensitivity import Board, Sight, alternatives, candidates, ladder, look
 from ..recipe import Recipe, Regression, dump
 from ..report.pareto import pareto_page
 from ..tune import (
-    Board,
     Goals,
     Outcome,
     Search,
-    Sight,
     Step,
     Trial,
     TuneResult,
-    candidates,
-    ladder,
-    look,
     pareto,
     step_of,
 )
 from ..tune.search import Variant
-from ..tune.sources import alternatives
 from .candidates import Built, Workshop
 from .convert import Request, convert
 from .events import Listener, Stages, silent

@@ -1,6 +1,17 @@
 """Decides for every tensor and node: format, scale group, kernel, or why it stays float. Reads no data, changes nothing."""
 
 from .build import plan
-from .model import Kind, NodePlan, Plan, Prediction, Reason, TensorPlan, WeightPlan, around
+from .model import Exceptions, Kind, NodePlan, Plan, Prediction, Reason, TensorPlan, WeightPlan, around
 
-__all__ = ["Kind", "NodePlan", "Plan", "Prediction", "Reason", "TensorPlan", "WeightPlan", "around", "plan"]
+__all__ = [
+    "Exceptions",
+    "Kind",
+    "NodePlan",
+    "Plan",
+    "Prediction",
+    "Reason",
+    "TensorPlan",
+    "WeightPlan",
+    "around",
+    "plan",
+]

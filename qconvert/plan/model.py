@@ -10,6 +10,7 @@ from math import prod
 from ..graph import Graph
 from ..lift import Span
 from ..ops import Shapes
+from ..recipe.types import Change
 from ..targets.model import Format, WeightForm
 
 
@@ -189,3 +190,17 @@ def around(plan: Plan, graph: Graph, tensor: str) -> tuple[str, ...]:
     nodes = [*graph.consumers_of(tensor), *([producer] if producer is not None else [])]
     hosts = [plan.nodes[n.name].host for n in nodes if plan.nodes[n.name].host]
     return tuple(name for name in [*(n.name for n in nodes), *hosts] if not plan.nodes[name].kind.floating)
+
+
+@dataclass(frozen=True, eq=False)
+class Exceptions:
+    """What an algorithm changes about a plan, on top of the recipe's rules.
+
+    Attributes:
+        kept: nodes that are left float, each with its reason.
+        nodes, tensors: settings of nodes and of activations by name.
+    """
+
+    kept: Mapping[str, Reason] = field(default_factory=dict)
+    nodes: Mapping[str, Change] = field(default_factory=dict)
+    tensors: Mapping[str, Change] = field(default_factory=dict)

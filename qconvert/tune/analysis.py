@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,70 +11,15 @@ from ..emit import emit_qdq
 from ..evaluate import Comparison, dequantized_values, layer_errors
 from ..graph import Array
 from ..optimize import Draft, Lab
-from ..optimize.mixed import rounded
+from ..optimize.sensitivity import SAMPLES, Move, Sight, Source, State, candidates, decibels, ladder, rounded
 from ..plan import Kind
 from ..runtime import Options, opened
-from ..targets import Target
 from .health import clipped, outliers, unused
 from .model import Analysis, LayerSensitivity, Step, TensorSensitivity
-from .moves import Board, Move, State, candidates, decibels, ladder
-from .screen import Screening, screen
-from .sources import Source, sources
 
-SAMPLES = 16
 MEASURED = 5  # worst tensors whose prediction is checked by a run
 PROPOSED = 3  # moves in the rules that are proposed
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """A screening of a draft with what is needed to read it.
-
-    Attributes:
-        corrected: errors' means are taken back by biases.
-    """
-
-    draft: Draft
-    target: Target
-    found: Screening
-    state: State
-    board: Board
-    corrected: bool
-
-
-def look(
-    draft: Draft,
-    lab: Lab,
-    target: Target,
-    progress: Progress,
-    enough: Callable[[], bool] = lambda: False,
-    only: Sequence[Source] = (),
-) -> Sight | None:
-    """Screen a draft on some of the samples that algorithms learn from; None if nothing is quantized.
-
-    Args:
-        enough: asked between samples whether to stop.
-        only: sources to look at instead of all that the draft has.
-    """
-    places = tuple(only) or sources(draft, target)
-    if not places:
-        return None
-    found = screen(draft.reference, lab.probes, places, lab.fit[:SAMPLES], lab.options.threads, progress, enough)
-    state = State(draft.reference, draft.plan, target, draft.plan.nodes)
-    corrected = bias_corrected(draft)
-    return Sight(draft, target, found, state, Board(found, state, corrected), corrected)
-
-
-def bias_corrected(draft: Draft) -> bool:
-    """Whether an algorithm has changed the biases, so that the errors' means are gone."""
-    for name, _ in draft.plan.weights:
-        after, before = draft.graph.by_name.get(name), draft.reference.by_name.get(name)
-        if after is not None and before is not None and len(after.inputs) > 2 and after.op != "MatMul":
-            new, old = draft.graph.constant(after.input(2)), draft.reference.constant(before.input(2))
-            if new is not None and (old is None or not np.array_equal(new, old)):
-                return True
-    return False
 
 
 class Reader:

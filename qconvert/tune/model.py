@@ -64,7 +64,7 @@ class Step(Value):
     """One change that a search made or an analysis proposes.
 
     Attributes:
-        kind: "float", "dynamic" or "range"; names: nodes, or the tensor; method: of "range".
+        kind: "float", "dynamic", "range", "weights" (8 bits) or "wide" (16 bits); names: nodes, or tensors; method: of "range".
         about: the tensor or node whose error it removes.
         us: predicted time that it costs; before_db, after_db: predicted output SQNR.
     """

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..optimize.sensitivity import Move
 from ..recipe.types import Change, Match, Recipe, Rule
-from .moves import Move
+
+_OF_NODES = (("dynamic", Change(mode="dynamic")), ("weights", Change(weight_bits=8)), ("float", Change(keep="float")))
 
 
 def rules_for(moves: Sequence[Move]) -> tuple[Rule, ...]:
-    """Rules that make the moves: one for all nodes that stay float, one for all dynamic ones, one a range method."""
+    """Rules that make the moves: one for all nodes or tensors of a kind, one a range method."""
     rules: list[Rule] = []
-    for kind, change in (("dynamic", Change(mode="dynamic")), ("float", Change(keep="float"))):
+    for kind, change in _OF_NODES:
         names = _unique(name for move in moves if move.kind == kind for name in move.names)
         if names:
             rules.append(Rule(match=Match(name=names), set=change))
+    wide = _unique(name for move in moves if move.kind == "wide" for name in move.names)
+    if wide:
+        rules.append(Rule(match=Match(tensor=wide), set=Change(bits=16)))
     methods = {move.names[0]: move.method for move in moves if move.kind == "range"}
     for method in sorted(set(methods.values())):
         tensors = _unique(name for name, chosen in methods.items() if chosen == method)

@@ -197,6 +197,10 @@ def described(step: Step) -> str:
             return f"float: {names}" + (f" (around `{step.about}`)" if step.about not in step.names else "")
         case "dynamic":
             return f"ranges at run time: {names}"
+        case "weights":
+            return f"8-bit weights: {names}"
+        case "wide":
+            return f"16 bits: {names}"
     return f"range method {step.method}: {names}"
 
 

@@ -43,7 +43,8 @@ def laboratory(
         fit=feeds,
         held_out=feeds,
         calibration=recipe.calibration,
-        replan=lambda kept: made.plan,
+        target=X86,
+        replan=lambda exceptions: made.plan,
         emit=lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
         options=Options(),
     )

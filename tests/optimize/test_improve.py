@@ -7,11 +7,13 @@ import pytest
 from quantize_support import bench, random, text_model
 
 from qconvert.calibrate import activation_params, fake_quantize
+from qconvert.canonicalize.opset import raise_opset
 from qconvert.optimize import ALGORITHMS, Step, improve, split
 from qconvert.optimize.lockstep import stations, walk
-from qconvert.optimize.mixed import MixedPrecision, mixed_precision, rounded
+from qconvert.optimize.mixed import MixedPrecision, mixed_precision
 from qconvert.optimize.ranges import RangeChoice, choose_ranges
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
+from qconvert.optimize.sensitivity import rounded
 from qconvert.recipe.types import Recipe
 from qconvert.runtime import opened
 
@@ -164,3 +166,23 @@ def test_steps_that_do_not_help_are_not_kept():
     best, steps = improve(draft, lab, [Step("spoil", spoil, RangeChoice(), always=True)], lambda done, total: None)
     assert best is not draft
     assert steps[0].kept
+
+
+def test_mixed_precision_keeps_the_ranges_that_earlier_steps_chose():
+    draft, lab = laboratory(net(outlier=3_000.0))
+    moved = {n: replace(p, scale=p.scale * np.float32(1.03)) for n, p in draft.activations.items()}
+    after = mixed_precision(draft.with_(activations=moved), lab, MixedPrecision(speedup=0.0, integer_macs=0.0))
+    still = [name for name in after.plan.tensors if name in moved]
+    assert still
+    assert all(after.activations[name] is moved[name] for name in still)
+
+
+def test_mixed_precision_widens_small_weights_before_it_leaves_layers_float():
+    graph = raise_opset(net(), 21).graph
+    recipe = RECIPE.model_copy(update={"weights": RECIPE.weights.model_copy(update={"bits": 4})})
+    draft, lab = laboratory(graph, recipe)
+    settings = MixedPrecision(below=99.0, enough=25.0, small_weights=0.0, speedup=0.0)
+    after = mixed_precision(draft, lab, settings)
+    bits = {after.plan.weights[name, 1].format.bits for name in ("n_a", "n_b", "n_c")}
+    assert 8 in bits
+    assert lab.score(after) > lab.score(draft) + 3

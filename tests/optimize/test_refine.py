@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from quantize_support import bench, random, text_model
 
 from qconvert.calibrate import params_for_range
-from qconvert.optimize.mixed import rounded
 from qconvert.optimize.refine import Refinement, find_blocks, refine
+from qconvert.optimize.sensitivity import rounded
 from qconvert.recipe.types import Recipe
 from qconvert.runtime import opened
 

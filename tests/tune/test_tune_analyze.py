@@ -11,10 +11,10 @@ from end_to_end_support import Cli
 from tune_support import make_case
 
 from qconvert.calibrate import params_for_range, sketch_of
+from qconvert.optimize.sensitivity import Move
 from qconvert.pipeline.analyze import rules_text
 from qconvert.recipe.rules import matches
 from qconvert.targets.model import Format
-from qconvert.tune import Move
 from qconvert.tune.health import clipped, outliers, unused
 from qconvert.tune.recipes import literal
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..calibrate import QuantParams, activation_params, fake_quantize
-from ..graph import Array, Graph, Node
-from ..ops import Tie, spec
-from ..optimize import Draft
-from ..plan import Kind, Plan
-from ..plan.work import arrives_as_integers, reads
-from ..recipe.types import Calibration
-from ..targets import Target
+from ...calibrate import QuantParams, activation_params, fake_quantize
+from ...graph import Array, Graph, Node
+from ...ops import Tie, spec
+from ...plan import Kind, Plan
+from ...plan.work import arrives_as_integers, reads
+from ...recipe.types import Calibration
+from ...targets import Target
+from ..draft import Draft
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from ..graph import Array, Graph, Node, TensorType, weight
-from ..runtime import Options, opened
+from ...graph import Array, Graph, Node, TensorType, weight
+from ...runtime import Options, opened
 from .tape import Tape
 
 Gradients = Sequence[str | None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import reduce
 
-from ..graph import Graph, Node
+from ...graph import Graph, Node
 from .rules import RULES
 from .tape import Tape
 

@@ -11,7 +11,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from ..graph import Node
+from ...graph import Node
 from .rules_layers import (
     batch_norm,
     conv,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from ..graph import Array, Graph, Node
-from ..ops import Tie, spec
-from ..plan import Kind, NodePlan, Plan
-from ..plan.cost import conversion_ns, estimate
-from ..plan.limits import Call
-from ..plan.work import arrives_as_integers, reads
-from ..targets import Target
+from ...graph import Array, Graph, Node
+from ...ops import Tie, spec
+from ...plan import Kind, NodePlan, Plan
+from ...plan.cost import conversion_ns, estimate
+from ...plan.limits import Call
+from ...plan.work import arrives_as_integers, reads
+from ...targets import Target
 from .screen import Screening
 from .sources import may_be_dynamic
 
@@ -25,8 +25,8 @@ class Move:
 
     Attributes:
         kind: "float" (nodes are left float), "dynamic" (nodes measure their ranges at run time), "range" (a tensor gets
-            another range method).
-        names: of the nodes, or of the tensor.
+            another range method), "weights" (weights of few bits get 8), "wide" (tensors get 16 bits).
+        names: of the nodes, or of the tensors.
         method: of "range".
         about: the tensor or node whose error it removes.
         ns: predicted time that it costs; bytes: size that it costs.
@@ -43,6 +43,14 @@ class Move:
     after_db: float = 0.0
 
 
+OF_TENSORS = ("range", "wide")  # kinds of moves whose names are those of tensors
+
+
+def _small(plan: Plan) -> list[tuple[str, int]]:
+    """Weights of fewer than 8 bits."""
+    return [key for key, chosen in plan.weights.items() if chosen.format.bits < 7]  # 7 are for narrow sums
+
+
 @dataclass(frozen=True, eq=False)
 class State:
     """A plan with some moves made: what is left of its nodes and of its errors.
@@ -50,6 +58,7 @@ class State:
     Attributes:
         nodes: plans of all nodes.
         methods: tensor to the range method that replaces the recipe's.
+        exact: kinds and names of the moves behind which the rounding of a tensor or of weights no longer counts.
     """
 
     graph: Graph
@@ -57,11 +66,14 @@ class State:
     target: Target
     nodes: Mapping[str, NodePlan]
     methods: Mapping[str, str] = field(default_factory=dict)
+    exact: frozenset[tuple[str, str]] = frozenset()
 
     def made(self, move: Move) -> State:
         """The state after a move."""
         if move.kind == "range":
             return replace(self, methods={**self.methods, move.names[0]: move.method})
+        if move.kind in ("weights", "wide"):
+            return replace(self, exact=self.exact | {(move.kind, name) for name in move.names})
         nodes = dict(self.nodes)
         for name in move.names:
             kind = Kind.FLOAT if move.kind == "float" else Kind.DYNAMIC
@@ -95,6 +107,8 @@ class State:
 
     def is_rounded(self, name: str) -> bool:
         """Whether a tensor is still rounded, by itself and not as a copy of one that is."""
+        if ("wide", name) in self.exact:
+            return False
         written = arrives_as_integers(self.graph, name, self.nodes)
         if not written and not any(reads(self.nodes[n.name], n, name) for n in self.graph.consumers_of(name)):
             return False
@@ -107,6 +121,22 @@ class State:
             and self.nodes[producer.name].kind is Kind.INTEGER
         )
         return not copies
+
+    @property
+    def integer_share(self) -> float:
+        """Share of the multiply-accumulates in integer kernels."""
+        total = sum(p.macs for p in self.nodes.values())
+        return sum(p.macs for p in self.nodes.values() if p.kind in (Kind.INTEGER, Kind.DYNAMIC)) / max(total, 1)
+
+    @property
+    def small_share(self) -> float:
+        """Share of the weights of few bits that keep them."""
+        small = {name: self.graph.weights[self.graph.by_name[name].input(i)].size for name, i in _small(self.plan)}
+        kept = (n for name, n in small.items() if ("weights", name) not in self.exact and self._is_integer(name))
+        return sum(kept) / sum(small.values()) if small else 1.0
+
+    def _is_integer(self, name: str) -> bool:
+        return not self.nodes[name].kind.floating
 
     def around(self, names: Iterable[str]) -> float:
         """Predicted time of some nodes with the conversions at their borders."""
@@ -175,16 +205,17 @@ class Board:
     def _of_nodes(self, state: State, names: Iterable[str]) -> Iterator[int]:
         for name in names:
             kind = state.nodes[name].kind
-            if kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP) and ("weight", name, "") in self._column:
+            coarse = kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP) and ("weights", name) not in state.exact
+            if coarse and ("weight", name, "") in self._column:
                 yield self._column["weight", name, ""]
             if kind is Kind.DYNAMIC and ("dynamic", name, "") in self._column:
                 yield self._column["dynamic", name, ""]
 
     def after(self, state: State, columns: frozenset[int], move: Move) -> tuple[State, frozenset[int]]:
         """State and columns after a move, looking only at what it touches."""
-        new = state.made(move)
-        touched = set(move.names) if move.kind == "range" else {t for name in move.names for t in self._affects[name]}
-        nodes = () if move.kind == "range" else move.names
+        new, of_tensors = state.made(move), move.kind in OF_TENSORS
+        touched = set(move.names) if of_tensors else {t for name in move.names for t in self._affects[name]}
+        nodes = () if of_tensors else move.names
         gone = {*self._of_tensors(state, touched), *self._of_nodes(state, nodes)}
         come = {*self._of_tensors(new, touched), *self._of_nodes(new, nodes)}
         return new, (columns - gone) | come
@@ -219,7 +250,7 @@ def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> lis
         known: nodes that a rule may name.
     """
     state = board.state
-    moves = [*_around_tensors(state), *_single_nodes(state)]
+    moves = [] if state.target.whole else [*_around_tensors(state), *_single_nodes(state)]
     if dynamic:
         moves += [
             Move("dynamic", (n.name,), about=n.name)
@@ -227,7 +258,23 @@ def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> lis
             if may_be_dynamic(n, state.graph, state.plan, state.target)
         ]
     moves += [Move("range", (s.name,), s.method, s.name) for s in board.found.sources if s.kind == "range"]
-    return [m for m in dict.fromkeys(moves) if m.kind == "range" or known.issuperset(m.names)]
+    moves += [Move("weights", (name,), about=name) for name, _ in _small(state.plan)]
+    moves += _widened(state)
+    return [m for m in dict.fromkeys(moves) if m.kind in OF_TENSORS or known.issuperset(m.names)]
+
+
+def _widened(state: State) -> Iterator[Move]:
+    """Groups of tensors with 16 bits, where the target has kernels that pay: where float is no choice."""
+    if state.target.wide is None or not state.target.whole:
+        return
+    groups: dict[int, list[str]] = {}
+    for name, chosen in state.plan.tensors.items():
+        if chosen.format.bits <= 8:
+            groups.setdefault(chosen.group, []).append(name)
+    for names in groups.values():
+        writers = {p.op for name in names if (p := state.graph.producer.get(name)) is not None}
+        if writers.isdisjoint(state.target.narrow_only):
+            yield Move("wide", tuple(names), about=names[0])
 
 
 def _around_tensors(state: State) -> Iterator[Move]:
@@ -252,13 +299,19 @@ _TINY = 0.05  # moves that gain less than this share of what the best one gains 
 
 
 def ladder(
-    board: Board, moves: Sequence[Move], most: int, floor_share: float = 0.01, worth_db: float = 0.05
+    board: Board,
+    moves: Sequence[Move],
+    most: int,
+    floor_share: float = 0.01,
+    worth_db: float = 0.05,
+    allowed: Callable[[State], bool] = lambda state: True,
 ) -> list[Move]:
     """Moves one after the other, each the one that gains most for its predicted time given those before it.
 
     Args:
         floor_share: share of the model's time that any move counts as costing at least, so that free ones do not gain without end.
         worth_db: gain below which a move is not worth it.
+        allowed: whether a state may be reached.
     """
     state, columns = board.state, board.active(board.state)
     total = state.plan.prediction.ns or 1e6
@@ -269,35 +322,54 @@ def ladder(
         priced = [
             (before - board.noise(cols), new.around(_nodes(m)) - state.around(_nodes(m)), m, new, cols)
             for m, new, cols in found
+            if allowed(new)
         ]
         least = max(_TINY * max((p[0] for p in priced), default=0.0), before * (1 - 10 ** (-worth_db / 10)))
         worth = [p for p in priced if p[0] >= least]
-        best = max(worth, key=lambda p: p[0] / (max(p[1] / total, floor_share) + _grown(state, p[2])), default=None)
+        best = max(worth, key=lambda p: p[0] / _price(state, p[2], p[1] / total, floor_share), default=None)
         if best is None:
             break
-        grown = best[2].kind == "float" and state.bytes_of(best[2].names)
         steps.append(
             replace(
-                best[2], ns=best[1], bytes=int(grown), before_db=decibels(before), after_db=decibels(before - best[0])
+                best[2],
+                ns=best[1],
+                bytes=_bytes(state, best[2]),
+                before_db=decibels(before),
+                after_db=decibels(before - best[0]),
             )
         )
         state, columns = best[3], best[4]
     return steps
 
 
-def _grown(state: State, move: Move) -> float:
-    """Growth of the file as a price: all weights in float count as half of the time."""
-    return 0.5 * state.bytes_of(move.names) / max(state.plan.prediction.float_bytes, 1) if move.kind == "float" else 0.0
+def _bytes(state: State, move: Move) -> int:
+    """Bytes that a move adds to the file."""
+    if move.kind == "float":
+        return state.bytes_of(move.names)
+    return state.bytes_of(move.names) // 6 if move.kind == "weights" else 0  # from 4 bits to 8, not to 32
+
+
+def _price(state: State, move: Move, time_share: float, floor_share: float) -> float:
+    """Time and size that a move costs: all weights in float count as half of the time.
+
+    Where only bits of weights are added, nothing is converted and nothing can go wrong at run time: a tenth of the floor.
+    """
+    grown = 0.5 * _bytes(state, move) / max(state.plan.prediction.float_bytes, 1)
+    return max(time_share, floor_share * (0.1 if move.kind == "weights" else 1.0)) + grown
 
 
 def _nodes(move: Move) -> tuple[str, ...]:
-    return () if move.kind == "range" else move.names
+    return () if move.kind in OF_TENSORS else move.names
 
 
 def _fits(state: State, move: Move) -> bool:
     """Whether a move would still change something."""
     if move.kind == "range":
         return state.methods.get(move.names[0]) != move.method
+    if move.kind == "wide":
+        return not {("wide", name) for name in move.names} <= state.exact
+    if move.kind == "weights":
+        return ("weights", move.names[0]) not in state.exact and not state.nodes[move.names[0]].kind.floating
     if move.kind == "dynamic":
         return all(state.nodes[n].kind is Kind.INTEGER for n in move.names)
     return any(not state.nodes[n].kind.floating for n in move.names)

@@ -14,17 +14,17 @@ from math import prod
 
 import numpy as np
 
-from ..canonicalize.opset import raise_opset
-from ..graph import Array, Graph, Node, TensorType
-from ..ops import Role, inputs_with
-from ..runtime import Feed, Options, Session, opened
+from ...canonicalize.opset import raise_opset
+from ...graph import Array, Graph, Node, TensorType
+from ...ops import Role, inputs_with
+from ...runtime import Feed, Options, Session, opened
 from .adjoint import Adjoint, upstream
 from .sources import Source
 from .tape import Tape, start
 
 OPSET = 18  # ScatterElements adds up from here on
 _SHAPES = 2  # input shapes whose sessions are kept: each holds the weights and their errors
-DIRECTIONS = 32  # in all, over the samples
+DIRECTIONS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,7 @@ def screen(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
     enough: Callable[[], bool] = lambda: False,
+    directions: int = DIRECTIONS,
 ) -> Screening:
     """Price sources of error.
 
@@ -77,10 +78,11 @@ def screen(
         probes: values at which errors count.
         feeds: samples; each is seen from several directions.
         enough: asked between samples whether to stop.
+        directions: in all, over the samples.
     """
     raised = raise_opset(graph, OPSET).graph.with_(outputs=tuple(probes))
     bench = _Bench(raised, found, threads)
-    each = max(1, DIRECTIONS // max(len(feeds), 1))
+    each = max(1, directions // max(len(feeds), 1))
     for n, feed in enumerate(feeds):
         if n and enough():
             break

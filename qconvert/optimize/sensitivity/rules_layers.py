@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..graph import Node
+from ...graph import Node
 from .tape import Tape
 
 Gradients = Sequence[str | None]

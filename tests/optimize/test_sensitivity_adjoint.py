@@ -7,9 +7,9 @@ import pytest
 from quantize_support import random, text_model
 
 from qconvert.graph import Graph, TensorType
+from qconvert.optimize.sensitivity.adjoint import Adjoint
+from qconvert.optimize.sensitivity.tape import start
 from qconvert.runtime import opened
-from qconvert.tune.adjoint import Adjoint
-from qconvert.tune.tape import start
 
 CASES = {
     "conv": ("y = Conv<pads=[1,1,1,1]>(x, w)", {"w": random(6, 4, 3, 3)}),

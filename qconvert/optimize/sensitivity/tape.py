@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Array, Graph, Node, TensorType, Weight, weight
-from ..runtime import Feed, observe
+from ...graph import Array, Graph, Node, TensorType, Weight, weight
+from ...runtime import Feed, observe
 
 Shapes = Mapping[str, tuple[int, ...]]
 
