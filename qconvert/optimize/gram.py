@@ -19,8 +19,8 @@ class Moments:
     """Moments of the inputs of one group of output channels.
 
     Attributes:
-        gram: [G, K, K] covariance of the delivered inputs, G groups of channels (1 unless grouped).
-        cross: [G, K, K] covariance of the wanted with the delivered inputs.
+        gram: [G, K, K] moments of the delivered inputs, G groups of channels (1 unless grouped).
+        cross: [G, K, K] moments of the wanted with the delivered inputs.
         rows: number of rows behind them.
     """
 
@@ -29,18 +29,21 @@ class Moments:
     rows: int
 
 
-def moments(node: Node, kernel: tuple[int, ...], wanted: Sequence[Array] | None, got: Sequence[Array]) -> Moments:
-    """Centred moments over all samples; the mean is the bias correction's business.
+def moments(
+    node: Node, kernel: tuple[int, ...], wanted: Sequence[Array] | None, got: Sequence[Array], centred: bool = True
+) -> Moments:
+    """Second moments over all samples.
 
     Args:
         kernel: shape of the weight.
         wanted: FP32 inputs, one array a sample; None where only the delivered inputs count.
         got: delivered inputs, one array a sample.
+        centred: around the means, where these are the business of a bias correction.
     """
     delivered = [rows(node, kernel, array) for array in got]
     aimed = delivered if wanted is None else [rows(node, kernel, array) for array in wanted]
     total = sum(q.shape[1] for q in delivered)
-    gram, mean = _products(delivered, delivered) / total, _sums(delivered) / total
+    gram, mean = _products(delivered, delivered) / total, _sums(delivered) / total * centred
     gram -= mean[:, :, None] * mean[:, None, :]
     if wanted is None:
         return Moments(gram, gram, total)

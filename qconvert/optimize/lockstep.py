@@ -41,11 +41,11 @@ Visit = Callable[[Station], tuple[Array, Array | None]]
 
 
 def stations(graph: Graph, plan: Plan) -> tuple[Node, ...]:
-    """Layers with integer weights, in graph order."""
+    """Layers whose weights are rounded, in graph order."""
     return tuple(
         node
         for node in graph.nodes
-        if plan.nodes[node.name].kind in (Kind.INTEGER, Kind.DYNAMIC)
+        if plan.nodes[node.name].kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.WEIGHT_ONLY)
         and (row := spec(node)) is not None
         and row.weighted
         and node.input(1) in graph.weights

@@ -1,7 +1,7 @@
 """Sequential reconstruction: every layer's weights are rounded, and its bias corrected, against what its quantized input delivers.
 
 For a layer with FP32 input x and output y = W x, and the input q that the quantized part before it delivers, GPTQ rounds W
-under G = E[q qᵀ] (inputs centred), and the mean of the error that remains goes into the bias (Nagel et al. 2019, section 4.2,
+under G = E[q qᵀ] (inputs centred where there is a bias), and the mean of the error that remains goes into the bias (Nagel et al. 2019, section 4.2,
 measured instead of modelled). With `asymmetric` the rounding aims at W' = W C G⁻¹, C = E[x qᵀ], the real weights with the least
 error E |W x - W' q|²; that shrinks the signal a little in every layer, which pays only where rounding is coarse.
 """
@@ -47,7 +47,8 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
     """Round weights and correct biases layer by layer.
 
     Returns:
-        A draft whose graph holds the rounded weights as real values and the corrected biases.
+        A draft whose graph holds the rounded weights as real values and the corrected biases. Weights that several nodes share
+        are left to rounding to nearest.
     """
     bench = _Bench(draft, lab, settings)
     count = min(settings.samples, _affordable(draft))
@@ -75,7 +76,7 @@ def _affordable(draft: Draft) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    weights: Array
+    weights: Array | None
     bias: Array | None
     params: QuantParams
 
@@ -94,11 +95,21 @@ class _Bench:
         original = self.draft.reference.weights[node.input(1)].numpy()
         params = self.draft.weights[node.name, 1]
         plan = self.draft.plan.weights[node.name, 1]
-        weights, params = self._weights(station, original, params, plan)
+        shared = self._shared(node)
+        rounded = (
+            (fake_quantize(original, params), params) if shared else self._weights(station, original, params, plan)
+        )
+        weights, params = rounded
         bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
         fixed = self._bias(station, weights, bias)
-        self.layers[node.name] = _Layer(weights, fixed, params)
+        self.layers[node.name] = _Layer(None if shared else weights, fixed, params)
         return weights, fixed if fixed is not None else bias
+
+    def _shared(self, node: Node) -> bool:
+        """Whether other nodes read the weight too, or its numbers: each would round it in its own way."""
+        name, ties = node.input(1), self.draft.plan.ties
+        own = self.draft.graph.by_name[node.name].input(1)
+        return len(self.draft.graph.consumers_of(own)) > 1 or name in ties or name in ties.values()
 
     def _weights(
         self, station: Station, original: Array, params: QuantParams, plan: WeightPlan
@@ -107,22 +118,28 @@ class _Bench:
         if not settings.rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
             return fake_quantize(original, params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        found = moments(node, original.shape, station.wanted_in if settings.asymmetric else None, station.got_in)
+        wanted = station.wanted_in if settings.asymmetric else None
+        found = moments(node, original.shape, wanted, station.got_in, self._corrects(node))
         damping = settings.damping * (10 if found.rows < 4 * matrix.shape[2] else 1)
         target = _targets(matrix, found.gram, found.cross, damping) if settings.asymmetric else matrix
         params = constant_params(
             from_matrix(node, target, original.shape).astype(np.float32), plan, self.lab.calibration.weights
         )
-        scales = _scales(params, matrix.shape[:2])
-        limits = (params.format.qmin, params.format.qmax)
-        codes = np.stack([gptq(w, g, s, limits, damping) for w, g, s in zip(target, found.gram, scales, strict=True)])
+        scales, zeros = _spread(params.scale, params, matrix.shape), _spread(params.zero_point, params, matrix.shape)
+        limits = (params.format.qmin - zeros, params.format.qmax - zeros)
+        each = zip(target, found.gram, scales, *limits, strict=True)
+        codes = np.stack([gptq(w, g, s, (low, high), damping) for w, g, s, low, high in each]) + zeros
         grid = from_matrix(node, codes, original.shape).astype(params.format.dtype)
         return dequantize(grid, params), params
+
+    def _corrects(self, node: Node) -> bool:
+        """Whether a bias takes the mean error back."""
+        return self.settings.bias and node.op != "MatMul"
 
     def _bias(self, station: Station, weights: Array, bias: Array | None) -> Array | None:
         """The corrected bias [C]; None where the layer cannot have one."""
         node = station.node
-        if not self.settings.bias or (node.op == "MatMul"):
+        if not self._corrects(node):
             return None
         axis = 1 if node.op in ("Conv", "ConvTranspose") else -1
         produced = run_layer(node, station.got_in, weights, bias, self.lab.options.threads)
@@ -138,7 +155,8 @@ class _Bench:
         for name, layer in self.layers.items():
             node = self.draft.graph.by_name[name]
             inputs = [*node.inputs, *[""] * (3 - len(node.inputs))] if layer.bias is not None else list(node.inputs)
-            inputs[1] = edit.add_weight(f"{node.input(1)}/rounded", layer.weights)
+            if layer.weights is not None:
+                inputs[1] = edit.add_weight(f"{node.input(1)}/rounded", layer.weights)
             if layer.bias is not None:
                 inputs[2] = edit.add_weight(f"{node.input(2) or node.name}/bias", layer.bias)
             edit.replace(node, node.with_(inputs=tuple(inputs)))
@@ -147,8 +165,9 @@ class _Bench:
 
 
 def simulated(plan: Plan) -> Plan:
-    """The plan with dynamic layers left float, for a walk that quantizes their inputs itself."""
-    nodes = {name: replace(p, kind=Kind.FLOAT) if p.kind is Kind.DYNAMIC else p for name, p in plan.nodes.items()}
+    """The plan with layers of float inputs left float, for a walk that computes them itself."""
+    kinds = (Kind.DYNAMIC, Kind.WEIGHT_ONLY)
+    nodes = {name: replace(p, kind=Kind.FLOAT) if p.kind in kinds else p for name, p in plan.nodes.items()}
     return replace(plan, nodes=nodes)
 
 
@@ -176,8 +195,13 @@ def from_matrix(node: Node, matrix: Array, shape: tuple[int, ...]) -> Array:
     return matrix[0] if node.op == "Gemm" and node.attr("transB", 0) else np.ascontiguousarray(matrix[0].T)
 
 
-def _scales(params: QuantParams, shape: tuple[int, ...]) -> Array:
-    return np.broadcast_to(params.scale.astype(np.float64).reshape(-1), (shape[0] * shape[1],)).reshape(shape)
+def _spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
+    """What holds for each scale, for each weight [G, O, K] (without blocks [G, O, 1])."""
+    channels, inputs = shape[0] * shape[1], shape[2]
+    each = values.astype(np.float64)
+    if params.block:
+        return np.repeat(each, params.block, axis=1)[:, :inputs].reshape(shape)
+    return np.broadcast_to(each.reshape(-1), (channels,)).reshape(*shape[:2], 1)
 
 
 def _targets(matrix: Array, gram: Array, cross: Array, damping: float) -> Array:

@@ -144,7 +144,7 @@ def _words(wish: Wish) -> str:
 def stored_plan(node: Node, index: int, graph: Graph, form: WeightForm, block: int, wish: Wish) -> WeightPlan:
     """How one constant is stored."""
     shape = graph.weight_shape(node.input(index))
-    symmetric = wish.symmetric is not False
+    symmetric = form.symmetric(wish.bits) if wish.symmetric is None else wish.symmetric
     format_ = Format(f"{'' if symmetric else 'u'}int{wish.bits}", symmetric, narrow=wish.bits == 8, bits=wish.bits)
     return WeightPlan(format_, _axis(node, graph, len(shape)), block, form)
 

@@ -104,6 +104,10 @@ class WeightForm:
     limits: tuple[Limit, ...] = ()
     source: str = ""
 
+    def symmetric(self, bits: int) -> bool:
+        """Whether to do without zero points where the recipe leaves it open: below 8 bits they gain 0.5 to 1.5 dB for 1/8 bit."""
+        return bits >= 8 or not self.asymmetric
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

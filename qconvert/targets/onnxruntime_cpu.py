@@ -41,7 +41,11 @@ KERNELS: tuple[Kernel, ...] = (
 # The operators of com.microsoft come first: they read codes without help of the optimizer, and larger blocks make them faster.
 _BLOCKS = (16, 32, 64, 128, 256)
 _ANY = (0, *_BLOCKS)
-_FINE = ((8, 128), (4, 32), (2, 16))  # blocks where the recipe leaves them open
+_FINE = (
+    (8, 32),
+    (4, 32),
+    (2, 16),
+)  # activations are rounded in the same blocks: 128 costs 4 dB on transformers and saves 15 % of the time
 _PRODUCTS = ("MatMul", "Gemm")
 _LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather")
 _FACTORS = (Limit("weight-rank", 2), *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")))

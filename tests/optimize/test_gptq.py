@@ -115,3 +115,18 @@ def test_moments_do_not_depend_on_the_order_or_the_packaging_of_samples():
     assert np.allclose(first.gram[0], np.cov(whole.T, bias=True), atol=1e-5)
     assert np.allclose(first.gram, second.gram, atol=1e-6)
     assert np.allclose(first.gram, packed.gram, atol=1e-5)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_gptq_rounds_blocks_by_their_own_scales_and_zero_points(zero):
+    gains = []
+    for seed in range(6):
+        x, weights, _ = problem(seed, inputs=16)
+        steps = np.repeat(np.abs(weights.reshape(5, 4, 4)).max(axis=2), 4, axis=1) / 7
+        limits = (np.full(weights.shape, -7 - zero), np.full(weights.shape, 7 - zero))
+        codes, plain = gptq(weights, x.T @ x / len(x), steps, limits), nearest(weights, steps, limits)
+        assert codes.min() >= -7 - zero
+        assert codes.max() <= 7 - zero
+        errors = [np.square(x @ (weights - c * steps).T).sum() for c in (plain, codes)]
+        gains.append(10 * np.log10(errors[0] / errors[1]))
+    assert np.mean(gains) > 1
