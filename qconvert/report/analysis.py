@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -69,7 +70,7 @@ def _layers(layers: tuple[LayerSensitivity, ...], shown: int) -> Table:
     )
     for x in layers[:shown]:
         saved = "" if x.saved_us is None else f"{x.saved_us:.1f} us"
-        gains = [f"{g:+.2f} dB" for g in (x.gain_db, x.weight_gain_db, x.activation_gain_db)]
+        gains = [_gain(g) for g in (x.gain_db, x.weight_gain_db, x.activation_gain_db)]
         table.add_row(
             escape(x.node),
             x.op,
@@ -110,7 +111,7 @@ def _tensors(tensors: tuple[TensorSensitivity, ...], shown: int) -> Table:
             x.op,
             decibel(x.alone_db),
             measured,
-            f"{x.gain_db:+.2f} dB",
+            _gain(x.gain_db),
             decibel(x.own_db),
             grown,
             f"{x.clipped:.3%}",
@@ -119,6 +120,11 @@ def _tensors(tensors: tuple[TensorSensitivity, ...], shown: int) -> Table:
         )
     _more(table, len(tensors), shown)
     return table
+
+
+def _gain(value: float) -> str:
+    """A gain in dB; infinite means that nothing else is rounded."""
+    return f"{value:+.2f} dB" if isfinite(value) else "to exact"
 
 
 def _more(table: Table, count: int, shown: int) -> None:

@@ -42,7 +42,8 @@ class Reader:
 
     def gain(self, columns: frozenset[int]) -> float:
         """Gain of the output SQNR without these errors."""
-        return decibels(self._board.noise(self._columns - columns)) - decibels(self.noise) if columns else 0.0
+        before, after = decibels(self.noise), decibels(self._board.noise(self._columns - columns))
+        return after - before if columns and before < float("inf") else 0.0
 
     def own(self, source: Source) -> float:
         """SQNR of what a source rounds."""
@@ -178,7 +179,7 @@ def _with_growth(tensors: Sequence[TensorSensitivity], sight: Sight, lab: Lab) -
 def _with_measured(tensors: Sequence[TensorSensitivity], sight: Sight, lab: Lab) -> list[TensorSensitivity]:
     """With runs in which only one tensor is rounded, for the worst."""
     worst = [t.tensor for t in tensors[:MEASURED]]
-    found = {name: _alone(name, sight.draft, lab) for name in worst if name in sight.draft.reference.producer}
+    found = {name: _alone(name, sight.draft, lab) for name in worst}
     return [t.model_copy(update={"measured_db": found.get(t.tensor)}) for t in tensors]
 
 

@@ -11,7 +11,7 @@ from end_to_end_support import Cli
 from tune_support import make_case
 
 from qconvert.calibrate import params_for_range, sketch_of
-from qconvert.optimize.sensitivity import Move
+from qconvert.optimize.sensitivity import Move, decibels
 from qconvert.pipeline.analyze import rules_text
 from qconvert.recipe.rules import matches
 from qconvert.targets.model import Format
@@ -105,3 +105,8 @@ def test_clipping_and_unused_codes() -> None:
 def test_outlier_channels_are_ordered() -> None:
     assert outliers(np.array([1.0, 50.0, 1.2, 0.9, 9.0]))[0] == (1, 4)
     assert outliers(np.ones(8)) == ((), 1.0)
+
+
+def test_no_noise_is_exact_and_not_a_large_number() -> None:
+    assert decibels(0.0) == float("inf")
+    assert decibels(1e-3) == pytest.approx(30.0)

@@ -239,8 +239,11 @@ def _next(graph: Graph, node: Node) -> tuple[Node, ...]:
 
 
 def decibels(noise: float) -> float:
-    """Noise over signal as SQNR."""
-    return float(-10 * np.log10(max(noise, 1e-20)))
+    """Noise over signal as SQNR; infinite where there is none beyond float32's own."""
+    return float(-10 * np.log10(noise)) if noise > _NOTHING else float("inf")
+
+
+_NOTHING = 1e-16
 
 
 def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> list[Move]:

@@ -17,12 +17,24 @@ from .rules_layers import (
     conv,
     conv_transpose,
     gemm,
+    instance_norm,
     layer_norm,
     matmul,
     rms_norm,
     softmax,
 )
-from .rules_moves import concat, moved, pool_average, pool_global, pool_max, reduced, reshaped, split, transposed
+from .rules_moves import (
+    concat,
+    moved,
+    pool_average,
+    pool_global,
+    pool_max,
+    reduced,
+    reshaped,
+    resized,
+    split,
+    transposed,
+)
 from .tape import Tape
 
 Gradients = Sequence[str | None]
@@ -91,6 +103,11 @@ def _sum(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Foun
     return {i: tape.narrowed(str(gradients[0]), tape.shapes[node.output], node.input(i)) for i in sorted(needed)}
 
 
+def _mean(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
+    share = tape.op("Mul", str(gradients[0]), tape.number(1.0 / len(node.inputs)))
+    return _sum(tape, node, (share,), needed)
+
+
 def _pow(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
     power = tape.constant(node.input(1))
     if power is None or power.size != 1 or needed != {0}:
@@ -109,6 +126,39 @@ def _leaky(tape: Tape, node: Node, g: str) -> str:
 def _elu(tape: Tape, node: Node, g: str) -> str:
     slope = tape.op("Add", node.output, tape.number(float(node.attr("alpha", 1.0))))
     return tape.op("Where", tape.op("Less", node.input(0), tape.number(0.0)), tape.op("Mul", g, slope), g)
+
+
+def _celu(tape: Tape, node: Node, g: str) -> str:
+    grown = tape.op("Exp", tape.op("Mul", node.input(0), tape.number(1.0 / float(node.attr("alpha", 1.0)))))
+    return tape.op("Where", tape.op("Less", node.input(0), tape.number(0.0)), tape.op("Mul", g, grown), g)
+
+
+def _selu(tape: Tape, node: Node, g: str) -> str:
+    """gamma for positive values, gamma alpha exp(x) = y + gamma alpha for the others."""
+    alpha, gamma = (
+        float(node.attr("alpha", 1.67326319217681884765625)),
+        float(node.attr("gamma", 1.05070102214813232421875)),
+    )
+    below = tape.op("Add", node.output, tape.number(alpha * gamma))
+    slope = tape.op("Where", tape.op("Less", node.input(0), tape.number(0.0)), below, tape.number(gamma))
+    return tape.op("Mul", g, slope)
+
+
+def _thresholded(tape: Tape, node: Node, g: str) -> str:
+    return _masked(tape, tape.op("Greater", node.input(0), tape.number(float(node.attr("alpha", 1.0)))), g)
+
+
+def _mish_slope(tape: Tape, node: Node, g: str) -> str:
+    """t + x (1 - t^2) sigmoid(x) with t = tanh(softplus(x))."""
+    x = node.input(0)
+    t = tape.op("Tanh", tape.op("Softplus", x))
+    rest = tape.op("Mul", tape.op("Sub", tape.number(1.0), tape.op("Mul", t, t)), tape.op("Sigmoid", x))
+    return tape.op("Add", t, tape.op("Mul", x, rest))
+
+
+def _softsign_slope(tape: Tape, node: Node, g: str) -> str:
+    width = tape.op("Add", tape.op("Abs", node.input(0)), tape.number(1.0))
+    return tape.op("Reciprocal", tape.op("Mul", width, width))
 
 
 def _sigmoid_slope(tape: Tape, node: Node, g: str) -> str:
@@ -164,6 +214,7 @@ RULES: dict[str, AdjointRule] = {
     "MatMul": matmul,
     "BatchNormalization": batch_norm,
     "LayerNormalization": layer_norm,
+    "InstanceNormalization": instance_norm,
     "RMSNormalization": rms_norm,
     "Softmax": softmax,
     "LogSoftmax": softmax,
@@ -172,6 +223,7 @@ RULES: dict[str, AdjointRule] = {
     "Mul": _pair,
     "Div": _pair,
     "Sum": _sum,
+    "Mean": _mean,
     "Min": _extreme,
     "Max": _extreme,
     "Pow": _pow,
@@ -181,6 +233,11 @@ RULES: dict[str, AdjointRule] = {
     "LeakyRelu": _unary(_leaky),
     "PRelu": _unary(_leaky),
     "Elu": _unary(_elu),
+    "Celu": _unary(_celu),
+    "Selu": _unary(_selu),
+    "ThresholdedRelu": _unary(_thresholded),
+    "Mish": _times(_mish_slope),
+    "Softsign": _times(_softsign_slope),
     "Sigmoid": _times(_sigmoid_slope),
     "Tanh": _times(_tanh_slope),
     "HardSigmoid": _unary(_hard_sigmoid),
@@ -221,7 +278,9 @@ RULES: dict[str, AdjointRule] = {
     "Pad": moved,
     "DepthToSpace": moved,
     "SpaceToDepth": moved,
-    "Resize": moved,
+    "GatherElements": moved,
+    "GatherND": moved,
+    "Resize": resized,
     "MaxPool": pool_max,
     "AveragePool": pool_average,
     "GlobalAveragePool": pool_global,
@@ -230,5 +289,8 @@ RULES: dict[str, AdjointRule] = {
     "ReduceSum": reduced,
     "ReduceMax": reduced,
     "ReduceMin": reduced,
+    "ReduceL1": reduced,
     "ReduceL2": reduced,
+    "ReduceSumSquare": reduced,
+    "ReduceLogSumExp": reduced,
 }

@@ -130,11 +130,27 @@ def rms_norm(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> 
     return _normalized(tape, node, gradients, needed, centred=False)
 
 
+def instance_norm(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
+    """As `layer_norm` over space, with one gain a channel."""
+    if needed != {0}:
+        return None
+    rank = len(tape.shapes[node.input(0)])
+    gain = tape.shaped(node.input(1), (1, -1, *(1,) * (rank - 2)))
+    h = tape.op("Mul", str(gradients[0]), gain)
+    return {0: _through_norm(tape, node, h, tuple(range(2, rank)), centred=True)}
+
+
 def _normalized(tape: Tape, node: Node, gradients: Gradients, needed: set[int], centred: bool) -> Found:
     if needed != {0}:
         return None
+    rank = len(tape.shapes[node.input(0)])
+    axes = tuple(range(int(node.attr("axis", -1)) % rank, rank))
+    return {0: _through_norm(tape, node, tape.op("Mul", str(gradients[0]), node.input(1)), axes, centred)}
+
+
+def _through_norm(tape: Tape, node: Node, h: str, axes: tuple[int, ...], centred: bool) -> str:
+    """From the gradient of the normalized input to that of the input."""
     x, shape = node.input(0), tape.shapes[node.input(0)]
-    axes = tuple(range(int(node.attr("axis", -1)) % len(shape), len(shape)))
     share = tape.number(1.0 / float(np.prod([shape[i] for i in axes])))
 
     def mean(value: str) -> str:
@@ -144,6 +160,5 @@ def _normalized(tape: Tape, node: Node, gradients: Gradients, needed: set[int], 
     power = tape.op("Add", mean(tape.op("Mul", middle, middle)), tape.number(float(node.attr("epsilon", 1e-5))))
     inverse = tape.op("Reciprocal", tape.op("Sqrt", power))
     normal = tape.op("Mul", middle, inverse)
-    h = tape.op("Mul", str(gradients[0]), node.input(1))
     rest = tape.op("Sub", h, tape.op("Mul", normal, mean(tape.op("Mul", h, normal))))
-    return {0: tape.op("Mul", tape.op("Sub", rest, mean(h)) if centred else rest, inverse)}
+    return tape.op("Mul", tape.op("Sub", rest, mean(h)) if centred else rest, inverse)

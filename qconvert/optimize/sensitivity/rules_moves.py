@@ -56,6 +56,40 @@ def moved(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Fou
     return {0: _scattered(tape, str(gradients[0]), positions, tape.shapes[node.input(0)])}
 
 
+def resized(tape: Tape, node: Node, gradients: Gradients, needed: set[int]) -> Found:
+    """Resize: nearest moves values; other modes are a matrix along each axis, whose transpose brings the gradient back."""
+    if node.attr("mode", "nearest") == "nearest":
+        return moved(tape, node, gradients, needed)
+    before, after = tape.shapes[node.input(0)], tape.shapes[node.output]
+    cropped = node.attr("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if needed != {0} or cropped or node.attr("antialias", 0) or node.attr("axes") is not None:
+        return None
+    g = str(gradients[0])
+    for axis in (i for i, (n, m) in enumerate(zip(before, after, strict=True)) if n != m):
+        matrix = tape.const(_interpolation(tape, node, axis))
+        order = [*(i for i in range(len(before)) if i != axis), axis]
+        turned = tape.op("MatMul", tape.op("Transpose", g, perm=tuple(order)), matrix)
+        g = tape.op("Transpose", turned, perm=tuple(int(i) for i in np.argsort(order)))
+    return {0: g}
+
+
+def _interpolation(tape: Tape, node: Node, axis: int) -> Array:
+    """[m, n]: weight of each input position in each output position along one axis, as the runtime has it."""
+    n, m = tape.shapes[node.input(0)][axis], tape.shapes[node.output][axis]
+    given = tape.constant(node.input(2)) if node.input(2) else None
+    scales = None if given is None or not given.size else np.array([1, 1, 1, given[axis]], dtype=np.float32)
+    sizes = np.array([n, 1, 1, m], dtype=np.int64)
+    constants = {"k": weight(scales)} if scales is not None else {"k": weight(sizes)}
+    inputs = ("x", "", "k") if scales is not None else ("x", "", "", "k")
+    attributes = {k: v for k, v in node.attributes.items() if k != "keep_aspect_ratio_policy"}
+    lone = Node("Resize", inputs, ("y",), attributes, "resize")
+    types = {"x": TensorType("float32", (n, 1, 1, n)), "y": TensorType("float32")}
+    graph = Graph((lone,), ("x",), ("y",), constants, types, tape.graph.opsets, ir_version=10)
+    with opened(graph, Options(optimize=False)) as session:
+        rows = session.run({"x": np.eye(n, dtype=np.float32).reshape(n, 1, 1, n)})["y"]
+    return np.ascontiguousarray(rows.reshape(n, -1).T)
+
+
 def _positions(tape: Tape, node: Node) -> Array | None:
     """For each value of the output the position of the input that it comes from, -1 for none."""
     shape = tape.shapes[node.input(0)]
@@ -142,9 +176,12 @@ def _widened(tape: Tape, node: Node, g: str, axes: tuple[int, ...]) -> str:
     wide = tape.op("Expand", tape.shaped(g, kept), tape.ints(*shape))
     if node.op.endswith("Mean") or node.op == "GlobalAveragePool":
         return tape.op("Mul", wide, tape.number(prod(kept) / max(prod(shape), 1)))
-    if node.op == "ReduceSum":
-        return wide
+    if node.op in ("ReduceSum", "ReduceSumSquare", "ReduceL1"):
+        factor = {"ReduceSumSquare": ("Mul", x, tape.number(2.0)), "ReduceL1": ("Sign", x)}.get(node.op)
+        return wide if factor is None else tape.op("Mul", wide, tape.op(*factor))
     out = tape.shaped(node.output, kept)
+    if node.op == "ReduceLogSumExp":
+        return tape.op("Mul", wide, tape.op("Exp", tape.op("Sub", x, out)))
     if node.op == "ReduceL2":
         return tape.op("Mul", wide, tape.op("Div", x, tape.op("Max", out, tape.number(1e-30))))
     return tape.op("Where", tape.op("Equal", x, out), wide, tape.number(0.0))
