@@ -5,6 +5,8 @@ A batch of copies of the sequence, each cut to another length, ends in the state
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from ..graph import Edit, Graph, Node
@@ -13,13 +15,14 @@ _MOST = 64  # lengths that are looked at, spread evenly: a state changes little 
 
 
 def cell_states(graph: Graph) -> frozenset[str]:
-    """Names of the last cell states, which stand for those of all steps where they are exposed."""
-    return frozenset(node.outputs[2] for node in graph.nodes if node.op == "LSTM" and len(node.outputs) > 2)
+    """Names of cell states that nothing reads: they stand for those of all steps, inside the kernel."""
+    found = (node.outputs[2] for node in graph.nodes if node.op == "LSTM" and len(node.outputs) > 2)
+    return frozenset(name for name in found if name not in graph.outputs and not graph.consumers_of(name))
 
 
-def with_cell_states(graph: Graph) -> Graph:
-    """The graph with cell states among its outputs as [1, lengths * batch, hidden] of many steps."""
-    layers = [n for n in graph.nodes if n.op == "LSTM" and len(n.outputs) > 2 and n.outputs[2] in graph.outputs]
+def with_cell_states(graph: Graph, names: Collection[str]) -> Graph:
+    """The graph, in which they are exposed, with these cell states as [1, lengths * batch, hidden] of many steps."""
+    layers = [n for n in graph.nodes if n.op == "LSTM" and n.outputs[2:3] and n.outputs[2] in names]
     if not layers:
         return graph
     edit = Edit(graph)

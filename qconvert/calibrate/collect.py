@@ -49,7 +49,7 @@ def collect(
     """
     names = [name for name in observers if name not in graph.feeds]
     outputs = tuple(dict.fromkeys([*_computed(graph), *names])) or graph.outputs[:1]
-    exposed = with_cell_states(graph.with_(outputs=outputs))
+    exposed = with_cell_states(graph.with_(outputs=outputs), cell_states(graph).intersection(outputs))
     count = 0
     with opened(exposed, Options(threads=threads)) as session:
         for sample in samples:

@@ -136,9 +136,15 @@ def _written(found: Statistics) -> bytes:
         ends=np.cumsum([len(at) for at in filled]),
         buckets=np.concatenate(filled),
         counts=np.concatenate(counts),
+        levels=np.concatenate([_levels(sketch) for sketch in found.sketches.values()]),
+        level_ends=np.cumsum([len(_levels(sketch)) for sketch in found.sketches.values()]),
         widths=found.widths if found.widths is not None else np.zeros((0, 0)),
     )
     return file.getvalue()
+
+
+def _levels(sketch: Sketch) -> Array:
+    return np.zeros(0, np.float32) if sketch.levels is None else sketch.levels
 
 
 def _read(content: bytes | None) -> Statistics | None:
@@ -155,9 +161,13 @@ def _read(content: bytes | None) -> Statistics | None:
         stored["sizes"].tolist(),
         np.split(stored["buckets"], ends),
         np.split(stored["counts"], ends),
+        np.split(stored["levels"], stored["level_ends"][:-1]),
         strict=True,
     )
-    sketches = {name: Sketch(low, high, size, _dense(at, counts)) for name, low, high, size, at, counts in rows}
+    sketches = {
+        name: Sketch(low, high, size, _dense(at, counts), levels if levels.size else None)
+        for name, low, high, size, at, counts, levels in rows
+    }
     notes = tuple(Diagnostic(**{**note, "severity": Severity(note["severity"])}) for note in head["notes"])
     return Statistics(sketches, tuple(head["steps"]), stored["widths"], notes)
 

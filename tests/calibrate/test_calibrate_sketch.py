@@ -183,3 +183,14 @@ def test_an_input_of_pixels_is_exact_whatever_the_method() -> None:
         found = activation_params(chosen, sketches, Calibration(method=method))["x"]
         assert np.abs(fake_quantize(pixels, found) - pixels).max() < 1e-6
         assert float(found.scale) == pytest.approx(1 / 255, rel=1e-5)
+
+
+def test_a_cell_state_that_is_read_stays_what_it_is() -> None:
+    weights = {"w": np.ones((1, 8, 3), np.float32), "r": np.ones((1, 8, 2), np.float32)}
+    graph = text_model(
+        "(float[5,1,3] x) => (float[1,1,2] z) { y, h, c = LSTM <hidden_size=2> (x, w, r)  z = Relu (c) }", **weights
+    )
+    watching = {name: Sketcher() for name in ("c", "z")}
+    samples = [Sample("s", {"x": np.ones((5, 1, 3), np.float32)})]
+    collect(graph, samples, {name: (sketcher,) for name, sketcher in watching.items()})
+    assert {name: sketcher.result().size for name, sketcher in watching.items()} == {"c": 2, "z": 2}

@@ -216,6 +216,9 @@ def test_statistics_survive_as_bytes(tensors: list[list[float]], steps: int) -> 
             [found.low, found.high, found.size], [sketch.low, sketch.high, sketch.size], equal_nan=True
         )
         assert np.array_equal(found.counts, sketch.counts)
+        few = sketch.levels if sketch.levels is not None and sketch.levels.size else None
+        assert (found.levels is None) == (few is None)
+        assert few is None or np.array_equal(found.levels, few, equal_nan=True)
     assert after.convergence == before.convergence
 
 
