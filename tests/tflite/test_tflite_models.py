@@ -13,7 +13,7 @@ from qconvert.recipe import Recipe
 from qconvert.recipe.types import Change, Match, Rule
 from qconvert.runtime import Feed
 from qconvert.verify.tflite_read import read_tflite
-from qconvert.verify.tflite_run import TfliteSession
+from qconvert.verify.tflite_run import TfliteSession, decoded
 
 
 def node(op: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
@@ -205,7 +205,12 @@ def test_degenerate_weights_give_a_sane_file(tmp_path: Path) -> None:
         assert (tensor.scale > 0).all()
     constant = next(t.data for t in file.tensors if t.dtype == "int32" and t.data is not None and t.shape == (4,))
     assert abs(int(constant[1])) < 2**31 - 1
-    assert found.db["tflm"] > 30 or found.db["tflm"] != found.db["tflm"]
+    assert found.worst_db > 30
+    for binding, codes in zip(found.artefact.outputs, found.codes["tflm"][0], strict=True):
+        values = decoded(binding, codes)
+        assert np.isfinite(values).all()
+        assert binding.name != "z" or not values.any()  # a constant 0 stays one
+        assert binding.name != "c" or np.abs(values[:, 0]).max() == 0  # and so does the dead channel
 
 
 @pytest.mark.parametrize("name", ["mlperf_tiny_resnet8_cifar10", "mlperf_tiny_kws_dscnn"])
