@@ -82,7 +82,7 @@ def _refuse_impossible(target: Target, recipe: Recipe, node_rules: Mapping[str, 
     wishes: dict[Wish, str] = {}
     for name, rule in node_rules.items():
         if weight_only(recipe, rule):
-            wishes.setdefault(Wish.of(rule), name)
+            wishes.setdefault(Wish.of(rule, target), name)
     for wish, name in wishes.items():
         refuse_impossible(target, recipe.format, wish, "weights" if recipe.mode == "weight-only" else name)
 
@@ -141,17 +141,18 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
     weights = weight_plans(work, nodes, tensors)
     anchors = anchored(work, nodes, tensors)
     order = {name: n for n, name in enumerate(graph.values())}
+    tied = ties(graph, weights)
     return Plan(
         target=work.target.name,
         nodes=nodes,
         tensors=tensors,
         weights=weights,
         taps=tuple(sorted({t for taps in group_taps.values() for t in taps}, key=order.__getitem__)),
-        prediction=predict(work, nodes, weights, anchors),
+        prediction=predict(work, nodes, weights, anchors, tied),
         shapes=work.shapes,
         group_taps=group_taps,
         anchors=anchors,
-        ties=ties(graph, weights),
+        ties=tied,
         bias=work.target.bias,
         opset=_opset(work, tensors, weights, anchors),
     )

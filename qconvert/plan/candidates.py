@@ -81,7 +81,7 @@ def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapp
         reason = Reason("P012", f"{node.op} has no constant weight that is worth storing in fewer bits")
     if reason is not None:
         return Candidate(Kind.FLOAT, reason)
-    chosen = chosen_form(call, target, recipe.format, Wish.of(rule))
+    chosen = chosen_form(call, target, recipe.format, Wish.of(rule, target))
     if isinstance(chosen, Reason):
         return Candidate(Kind.FLOAT, chosen)
     form, block = chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from ..errors import QConvertError, fail
@@ -28,9 +28,10 @@ class Wish:
     symmetric: bool | None = None
 
     @classmethod
-    def of(cls, rule: Change) -> Wish:
-        """The wish of a node's merged rules."""
-        return cls(rule.weight_bits or 8, rule.block, rule.weight_symmetric)
+    def of(cls, rule: Change, target: Target) -> Wish:
+        """The wish of a node's merged rules; 8 bits or what the target has at most, where they do not say."""
+        most = max((b for form in target.weight_forms for b in form.bits if b <= 8), default=8)
+        return cls(rule.weight_bits or most, rule.block, rule.weight_symmetric)
 
 
 def stored_inputs(node: Node, graph: Graph) -> tuple[int, ...]:
@@ -124,7 +125,8 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
     if not of_block:
         raise _none(target, "block", wish.block or 0, (b for f in of_bits for b in f.blocks), where)
     if wish.symmetric is False and not any(f.asymmetric for f in of_block):
-        raise fail("R009", f"{target.title} has no zero points for {_words(wish)}", where, "set `symmetric: true`")
+        plain = _words(replace(wish, symmetric=None))
+        raise fail("R009", f"{target.title} stores {plain} without zero points", where, "set `symmetric: true`")
 
 
 def _none(target: Target, key: str, value: int, known: Iterable[int], where: str) -> QConvertError:

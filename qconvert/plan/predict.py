@@ -11,7 +11,11 @@ from .work import Work, arrives_as_integers, reads
 
 
 def predict(
-    work: Work, nodes: Mapping[str, NodePlan], weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]
+    work: Work,
+    nodes: Mapping[str, NodePlan],
+    weights: Mapping[tuple[str, int], WeightPlan],
+    anchors: frozenset[str],
+    ties: Mapping[str, str],
 ) -> Prediction:
     """Size, integer share and, where the target has a cost model, time of the planned file."""
     graph = work.graph
@@ -19,7 +23,7 @@ def predict(
     timed = work.target.cost is not None
     return Prediction(
         float_bytes=sum(int(w.nbytes) for w in graph.weights.values()),
-        bytes=_bytes(graph, weights, anchors),
+        bytes=_bytes(graph, weights, anchors, ties),
         macs=sum(p.macs for p in nodes.values()),
         integer_macs=integer,
         float_ns=sum(p.float_ns for p in nodes.values()) if timed else None,
@@ -27,13 +31,17 @@ def predict(
     )
 
 
-def _bytes(graph: Graph, weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str]) -> int:
+def _bytes(
+    graph: Graph, weights: Mapping[tuple[str, int], WeightPlan], anchors: frozenset[str], ties: Mapping[str, str]
+) -> int:
     total = 0
     for name, tensor in graph.weights.items():
         uses = [(node, i) for node in graph.consumers_of(name) for i, used in enumerate(node.inputs) if used == name]
         plans = {weights[node.name, i] for node, i in uses if (node.name, i) in weights}
         shape = graph.weight_shape(name)
-        small = sum(-(-int(tensor.size) * p.format.width // 8) + 4 * p.scales(shape) for p in plans)
+        small = sum(-(-int(tensor.size) * p.format.width // 8) + 4 * p.scales(shape) for p in plans) * (
+            name not in ties
+        )
         floats = any((node.name, i) not in weights and node.name not in anchors for node, i in uses)
         anchored = any(node.name in anchors and i == 1 for node, i in uses)
         total += small + int(tensor.nbytes) * floats + 2 * int(tensor.size) * anchored

@@ -6,7 +6,7 @@ Source: TensorRT developer guide, "Explicit Quantization" and "Q/DQ Layer-Placem
 
 from __future__ import annotations
 
-from .model import Format, Kernel, Limit, Session, Target
+from .model import Format, Kernel, Limit, Session, Target, WeightForm
 
 _WEIGHT = Limit("weight-constant")
 
@@ -15,6 +15,10 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("ConvTranspose", "raw", (_WEIGHT, Limit("rank", (4, 5)), Limit("tensor-core-conv", 16)), "guide: quantize all inputs of weighted layers"),
     Kernel("Gemm", "raw", (_WEIGHT, Limit("attribute", "transA=0"), Limit("tensor-core-matmul", 16)), "guide; GEMV and tiny products are left out by ModelOpt"),
     Kernel("MatMul", "raw", (Limit("not-attention"), _WEIGHT, Limit("weight-rank", 2), Limit("tensor-core-matmul", 16)), "guide; products of two activations stay in the fused FP16 attention kernel"),
+)  # fmt: skip
+
+WEIGHT_FORMS = (
+    WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (4,), (64, 128), ((4, 128),), asymmetric=False, divides=True, opset=21, limits=(Limit("weight-rank", 2), Limit("attribute", "transA=0")), source="guide: INT4 is weight-only, in symmetric blocks of 64 or 128 along the inputs of matrix products"),
 )  # fmt: skip
 
 TENSORRT = Target(
@@ -29,6 +33,7 @@ TENSORRT = Target(
         ),
     ),
     checks=("tensorrt",),
+    weight_forms=WEIGHT_FORMS,
     bias="float",
     residual_skip=True,
     deployed_here=False,

@@ -12,6 +12,7 @@ from qconvert.errors import QConvertError
 from qconvert.graph import Edit, Graph, to_proto
 from qconvert.plan import Kind
 from qconvert.targets import TARGETS
+from qconvert.verify import check
 
 TEXT = """(int64[2,5] i, float[2,8,12,10] x) => (float[2,5,24] y, float[2,12,25,21] z) {
     e = Gather <axis=0> (table, i)
@@ -138,6 +139,23 @@ def test_a_target_without_forms_refuses_the_mode() -> None:
     for target in (t for t in TARGETS.values() if not t.weight_forms):
         with pytest.raises(QConvertError, match="no weight-only form"):
             quantized(model(), [], target, EVERYWHERE.model_copy(update={"mode": "weight-only"}))
+
+
+@pytest.mark.parametrize("inputs", [128, 96])
+def test_int4_blocks_for_tensorrt_pass_its_validator(inputs: int) -> None:
+    text = "(float[4,5,I] x) => (float[4,5,64] y) { h = MatMul (x, w) y = Relu (h) }"
+    graph = text_model(text.replace("I", str(inputs)), 21, w=random(inputs, 64))
+    target = TARGETS["tensorrt"]
+    found = quantized(graph, [], target, EVERYWHERE.model_copy(update={"mode": "weight-only"}))
+    chosen = found.plan.nodes["n_h"]
+    if inputs % 64:  # blocks must divide
+        assert (chosen.kind, chosen.reason and chosen.reason.code) == (Kind.FLOAT, "P012")
+        return
+    emitted = found.emit()
+    assert {emitted.type_of(name).dtype for name in emitted.weights} == {"int4", "float32"}
+    assert not check(emitted, target)
+    wanted, got = (run(g, feeds_of(graph), optimize=False)[0]["y"] for g in (rounded(found), emitted))
+    assert np.allclose(got, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_small_weights_stay_as_they_are() -> None:
