@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import Diagnostic, QConvertError
 
 if TYPE_CHECKING:
-    from .api import convert, evaluate_models
+    from .api import convert, convert_targets, evaluate_models
     from .recipe import Recipe
     from .report import RunRecord
     from .report.evaluation import Evaluation
+    from .report.targets import TargetsRecord
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,17 +24,21 @@ __all__ = [
     "QConvertError",
     "Recipe",
     "RunRecord",
+    "TargetsRecord",
     "__version__",
     "convert",
+    "convert_targets",
     "evaluate_models",
 ]
 
 _LAZY = {
     "convert": "api",
+    "convert_targets": "api",
     "evaluate_models": "api",
     "Evaluation": "report.evaluation",
     "Recipe": "recipe",
     "RunRecord": "report",
+    "TargetsRecord": "report.targets",
 }
 
 

@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .errors import fail
 from .pipeline.cache import cache_limit, open_cache
 from .pipeline.convert import convert as _convert
 from .pipeline.evaluation import EvaluationRequest, reference_number
 from .pipeline.evaluation import evaluate_models as _evaluate_models
 from .pipeline.events import Event, silent
-from .pipeline.request import dataset_recipe, make_request
+from .pipeline.request import dataset_recipe, make_request, make_requests
+from .pipeline.several import convert_several
 from .recipe import Recipe
 from .report import RunRecord
 from .report.evaluation import Evaluation
+from .report.targets import TargetsRecord
 
 PathLike = str | os.PathLike[str]
 
@@ -72,6 +75,45 @@ def convert(
     )
     kept = None if cache is None else open_cache(Path(cache), cache_limit())
     return _convert(replace(request, update_baseline=update_baseline, cache=kept), listener)
+
+
+def convert_targets(
+    model: PathLike,
+    output: PathLike,
+    targets: Sequence[str] = (),
+    *,
+    data: PathLike | None = None,
+    recipe: PathLike | Recipe | None = None,
+    changes: Mapping[str, Any] | None = None,
+    evaluate: bool = True,
+    threads: int = 1,
+    report_dir: PathLike | None = None,
+    cache: PathLike | None = None,
+    listener: Callable[[Event], None] = silent,
+) -> TargetsRecord:
+    """Convert a model for several targets with one pass over the data; one that fails leaves the others alone.
+
+    Args:
+        output: folder that receives a folder for each target, and the combined report.
+        targets: names; without any those that the recipe lists.
+
+    Returns:
+        The targets side by side; `exit_code` is the highest of theirs, and a failed one has its errors in `problems`.
+
+    Raises:
+        QConvertError: where no run can begin at all: mistakes in the recipe or in the choice of the output.
+    """
+    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
+    reports = None if report_dir is None else Path(report_dir)
+    place = None if data is None else Path(data)
+    requests, _, several = make_requests(
+        Path(model), Path(output), place, chosen, targets, changes or {}, evaluate, threads, reports
+    )
+    if not several:
+        raise fail("R011", "fewer than two targets were named", None, "give more, or use `qconvert.convert`")
+    kept = None if cache is None else open_cache(Path(cache), cache_limit())
+    made = [replace(request, cache=kept) for request in requests]
+    return convert_several(made, Path(output), reports, listener).record
 
 
 def evaluate_models(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import isnan
 
 from ..data import Dataset, Samples
@@ -14,9 +14,11 @@ from ..graph import serialize
 from ..runtime import Options, Session
 from ..tune import Outcome
 from .accuracy import emitted
+from .cache import Memory
 from .candidates import Built
 from .convert import PROOF_SAMPLES, Request, floor_db
 from .events import Stages
+from .remember import Remembered
 
 _ROUNDS = 7  # of each timing that decides nothing
 
@@ -64,8 +66,10 @@ class Meter:
         )
 
     @cached_property
-    def _float(self) -> Session:
-        return Session(self.base.model, Options(threads=self.base.threads), where=self.base.model)
+    def _float(self) -> Remembered:
+        """The FP32 model, which runs each sample once for all drafts."""
+        start = partial(Session, self.base.model, Options(threads=self.base.threads), where=self.base.model)
+        return Remembered(start, Memory(), "FP32")
 
     def _evaluated(self, built: Built, result: Session) -> Evaluated:
         metric, folder = built.recipe.evaluation.metric, self.base.base_dir

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from . import accuracy, algorithms, calibration, conversion, latency
+from . import accuracy, algorithms, calibration, conversion, latency, reuse
 from .cases import CASES, OUT, Case
 from .tables import Table, machine
 
@@ -33,6 +33,7 @@ BENCHES = {
     "calibration": Bench(calibration.start, calibration.add, calibration.BOUNDS),
     "memory": Bench(calibration.start_memory, calibration.add_memory, calibration.BOUNDS),
     "conversion": Bench(conversion.start, conversion.add),
+    "reuse": Bench(reuse.start, reuse.add, reuse.MODELS),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from end_to_end_support import Cli, Place, Ran, hashes
 
+import qconvert
 from qconvert.pipeline.words import presets_folder, vocabulary
 from qconvert.recipe import for_target, read_recipe
 
@@ -85,6 +86,20 @@ def test_targets_of_the_command_line(several: Several) -> None:
     planned = several.cli("plan", several.place.model, "-r", several.recipe, "-t", "tensorrt", "--json").json
     kept = [node["kind"] for node in planned["nodes"] if node["name"] == "conv2"]
     assert kept == ["float"]
+
+
+def test_from_python(several: Several) -> None:
+    place = several.place
+    found = qconvert.convert_targets(place.model, several.out, recipe=several.recipe, data=place.data, evaluate=False)
+    assert [(run.target, run.status, run.data) for run in found.targets] == [
+        ("x86-vnni", "done", "read"),
+        ("tensorrt", "done", "shared"),
+    ]
+    for wrong in (["x86-vnni"], ["nope", "x86-vnni"]):
+        with pytest.raises(qconvert.QConvertError):
+            qconvert.convert_targets(place.model, several.out, wrong, data=place.data)
+    with pytest.raises(qconvert.QConvertError, match="several targets: x86-vnni, tensorrt"):
+        qconvert.convert(place.model, several.out, recipe=several.recipe, data=place.data)
 
 
 def test_presets_without_a_recipe(several: Several) -> None:
