@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from .errors import Diagnostic, QConvertError
 
 if TYPE_CHECKING:
-    from .api import convert, convert_targets, evaluate_models
+    from .api import compare_models, convert, convert_targets, evaluate_models
     from .recipe import Recipe
     from .report import RunRecord
+    from .report.comparison import Comparison
     from .report.evaluation import Evaluation
     from .report.targets import TargetsRecord
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "Diagnostic",
     "Evaluation",
     "QConvertError",
@@ -26,6 +28,7 @@ __all__ = [
     "RunRecord",
     "TargetsRecord",
     "__version__",
+    "compare_models",
     "convert",
     "convert_targets",
     "evaluate_models",
@@ -34,7 +37,9 @@ __all__ = [
 _LAZY = {
     "convert": "api",
     "convert_targets": "api",
+    "compare_models": "api",
     "evaluate_models": "api",
+    "Comparison": "report.comparison",
     "Evaluation": "report.evaluation",
     "Recipe": "recipe",
     "RunRecord": "report",

@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import fail
 from .pipeline.cache import cache_limit, open_cache
+from .pipeline.comparison import ComparisonRequest
+from .pipeline.comparison import compare as _compare
 from .pipeline.convert import convert as _convert
 from .pipeline.evaluation import EvaluationRequest, reference_number
 from .pipeline.evaluation import evaluate_models as _evaluate_models
@@ -18,6 +20,7 @@ from .pipeline.request import dataset_recipe, make_request, make_requests
 from .pipeline.several import convert_several
 from .recipe import Recipe
 from .report import RunRecord
+from .report.comparison import Comparison
 from .report.evaluation import Evaluation
 from .report.targets import TargetsRecord
 
@@ -148,3 +151,33 @@ def evaluate_models(
     number = reference_number(paths, None if reference is None else Path(reference))
     folder = None if data is None else Path(data)
     return _evaluate_models(EvaluationRequest(paths, final, number, folder, base, threads, tuple(fail_on)), listener)
+
+
+def compare_models(
+    a: PathLike,
+    b: PathLike,
+    *,
+    data: PathLike | None = None,
+    recipe: PathLike | Recipe | None = None,
+    changes: Mapping[str, Any] | None = None,
+    fail_on: Sequence[str] = (),
+    threads: int = 1,
+    listener: Callable[[Event], None] = silent,
+) -> Comparison:
+    """What differs between two models, or between the records of two runs (`.report.json`).
+
+    Args:
+        data: dataset folder, for outputs and layers of models.
+        recipe: YAML file or a Recipe, whose `dataset` and `evaluation` are used.
+        changes: dotted recipe keys to values.
+        fail_on: conditions such as "placement"; `status` is "gates failed" where one is true.
+        threads: of the sessions.
+        listener: receives the progress.
+
+    Raises:
+        QConvertError: with every diagnostic.
+    """
+    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
+    final, base, _ = dataset_recipe(chosen, changes or {})
+    folder = None if data is None else Path(data)
+    return _compare(ComparisonRequest(Path(a), Path(b), final, folder, base, threads, tuple(fail_on)), listener)

@@ -127,6 +127,8 @@ CODES: dict[str, Code] = {
     "V103": Code("not run on the target", "The target's runtime is not at hand; the file was proved by the static validator and by a numerically equal session."),
     "V104": Code("not emulated", "The recipe asks for a run on other cores (`verify: emulate`), and there is no emulator here. `qconvert emulator setup` makes one; `qconvert emulator status` says what is missing."),
     "V105": Code("differs on another core", "The result was run on an emulated core of the target, and its outputs are not those of this host. On x86 without VNNI 16-bit sums saturate: `reduce_range: true` avoids that."),
+    "V106": Code("not compared", "A part of two models could not be compared; the message says which and why. The other figures stand. Where onnxruntime refuses a file, `qconvert check` says what is wrong with it."),
+    "V107": Code("runs differ in more than the recipe", "Two run records speak of different models or samples, so their figures are not comparable in every respect. Convert one model twice and measure both on the same samples."),
     # --- output -----------------------------------------------------------------------------------------------------
     "O001": Code("output cannot be written", "The output folder cannot be made or written to."),
     "O002": Code("disk full", "There is no space left to write the result. Nothing was replaced; partial files were removed."),

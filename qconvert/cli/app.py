@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, cache, check, convert, emulator, evaluate, explain, inspect, plan, recipe, report, targets, tune
+from . import (
+    analyze,
+    cache,
+    check,
+    compare,
+    convert,
+    emulator,
+    evaluate,
+    explain,
+    inspect,
+    plan,
+    recipe,
+    report,
+    targets,
+    tune,
+)
 
 app = typer.Typer(
     name="qconvert",
@@ -38,6 +53,7 @@ app.command("convert")(convert.convert)
 app.command("plan")(plan.plan)
 app.command("analyze")(analyze.analyze)
 app.command("tune")(tune.tune)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)

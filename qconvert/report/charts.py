@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import floor, isfinite, isnan, log10
 
+from .comparison import LayerPair
 from .record import CalibrationInfo, Histogram, NodeInfo
 from .rows import LayerRow
+from .words import decibel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,52 @@ def sqnr_curve(rows: Sequence[LayerRow]) -> Curve | None:
     )
     ticks = tuple(Tick(at(_up(t, low, high)), f"{t:g} dB") for t in _between(low, high, step))
     return Curve(points, path_of(points), ticks)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A point with what is said of it."""
+
+    x: str
+    y: str
+    label: str
+    low: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairCurves:
+    """Two curves over the same tensors; `first` is "" where only the second was measured."""
+
+    first: str
+    second: str
+    points: tuple[Named, ...]
+    ticks: tuple[Tick, ...]
+
+
+def pair_curves(layers: Sequence[LayerPair]) -> PairCurves | None:
+    """SQNR of both sides through the graph; None for less than two points."""
+    shown = [p for p in layers if p.b is not None and not isnan(p.b) and not p.rescaled]
+    both = [v for p in shown for v in (p.a, p.b) if v is not None and isfinite(v)]
+    if len(shown) < 2 or not both:
+        return None
+    step, low, high = _decades(max(min(both), -_FAR), min(max(both), _FAR))
+    places = [at(100 * (n + 0.5) / len(shown)) for n in range(len(shown))]
+    worst = {id(p) for p in sorted(shown, key=lambda p: p.b or 0.0)[:_WORST]}
+    points = tuple(
+        Named(x, at(_up(p.b or 0.0, low, high)), f"{p.tensor}\n{p.op} {_db(p.a)}{_db(p.b)}", id(p) in worst)
+        for x, p in zip(places, shown, strict=True)
+    )
+    before = [
+        (x, at(_up(p.a, low, high))) for x, p in zip(places, shown, strict=True) if p.a is not None and p.a == p.a
+    ]
+    first = "M" + " L".join(f"{x} {y}" for x, y in before) if len(before) > 1 else ""
+    second = "M" + " L".join(f"{p.x} {p.y}" for p in points)
+    ticks = tuple(Tick(at(_up(t, low, high)), f"{t:g} dB") for t in _between(low, high, step))
+    return PairCurves(first, second, points, ticks)
+
+
+def _db(value: float | None) -> str:
+    return "" if value is None else f" {decibel(value)}"
 
 
 def _up(value: float, low: float, high: float) -> float:

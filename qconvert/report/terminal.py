@@ -147,7 +147,7 @@ def _device(needs: Device) -> Table:
     table.add_row(
         "operators",
         ", ".join(
-            f"{o.count} {o.name}" + (f" ({o.macs / needs.macs:.0%} of the MACs)" if o.macs else "")
+            f"{o.count} {o.name}" + (f" ({o.macs / needs.macs:.0%} of the MACs)" if o.macs and needs.macs else "")
             for o in needs.operators
         ),
     )

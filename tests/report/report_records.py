@@ -25,6 +25,7 @@ from qconvert.evaluate.model import (
 )
 from qconvert.optimize.model import AlgorithmStep
 from qconvert.report import RunRecord
+from qconvert.report.comparison import Comparison
 from qconvert.report.evaluation import EvaluatedModel, Evaluation
 from qconvert.report.record import (
     CalibrationInfo,
@@ -99,6 +100,7 @@ def any_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
 
 
 RECORDS = any_model(RunRecord)
+COMPARISONS = any_model(Comparison)
 EVALUATIONS = st.tuples(
     any_model(Evaluation), st.lists(any_model(EvaluatedModel), min_size=1, max_size=3), st.integers(0, 2)
 ).map(lambda made: made[0].model_copy(update={"models": tuple(made[1]), "reference": made[2] % len(made[1])}))

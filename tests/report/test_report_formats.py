@@ -13,10 +13,17 @@ import jsonschema
 import pytest
 from end_to_end_support import strict_json
 from hypothesis import HealthCheck, given, settings
-from report_records import EVALUATIONS, RECORDS, any_model, plain_record, rich_record
+from report_records import COMPARISONS, EVALUATIONS, RECORDS, any_model, plain_record, rich_record
 
 from qconvert.evaluate.model import GateResult, Measurements, Metric, Size
 from qconvert.report import FORMATS, RunRecord, record_schema, to_csv, to_html, to_json, to_junit, to_markdown
+from qconvert.report.comparison import (
+    Comparison,
+    comparison_html,
+    comparison_json,
+    comparison_markdown,
+    comparison_text,
+)
 from qconvert.report.evaluation import (
     Evaluation,
     evaluation_csv,
@@ -150,6 +157,16 @@ def test_any_run_for_several_targets_in_every_format(found: TargetsRecord) -> No
     assert targets_json(TargetsRecord.model_validate_json(targets_json(found))) == targets_json(found)
     assert all(line.startswith("::error title=") and len(line.splitlines()) == 1 for line in failure_commands(found))
     targets_text(found)
+
+
+@PROPERTY
+@given(COMPARISONS)
+def test_any_comparison_in_every_format(found: Comparison) -> None:
+    check_html(comparison_html(found))
+    tables = [line.replace("\\|", "") for line in comparison_markdown(found).splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 1
+    assert comparison_json(Comparison.model_validate_json(comparison_json(found))) == comparison_json(found)
+    comparison_text(found)
 
 
 def test_a_run_without_anything() -> None:
