@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from . import accuracy, algorithms, calibration, conversion, latency, reuse
+from . import accuracy, algorithms, calibration, conversion, latency, precision, reuse
 from .cases import CASES, OUT, Case
 from .tables import Table, machine
 
@@ -34,6 +34,7 @@ BENCHES = {
     "memory": Bench(calibration.start_memory, calibration.add_memory, calibration.BOUNDS),
     "conversion": Bench(conversion.start, conversion.add),
     "reuse": Bench(reuse.start, reuse.add, reuse.MODELS),
+    "precision": Bench(precision.start, precision.add, precision.MODELS),
 }
 
 
