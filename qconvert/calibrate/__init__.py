@@ -4,7 +4,7 @@ from .collect import Observer, collect, watchable
 from .given import params_for_span
 from .methods import RANGE_METHODS, MethodOptions
 from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
-from .ranges import activation_params, block_rows, constant_params, weight_params
+from .ranges import activation_params, block_rows, constant_params, fit_bias, weight_params
 from .sketch import Sketch, Sketcher, sketch_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "constant_params",
     "dequantize",
     "fake_quantize",
+    "fit_bias",
     "params_fixed",
     "params_for_range",
     "params_for_scale",

@@ -78,7 +78,7 @@ def weight_params(
         params = constant_params(array, chosen, settings.weights)
         bias = next((graph.constant(node.inputs[i]) for i in inputs_with(node, Role.BIAS) if index == 1), None)
         reading = activations.get(node.input(0))
-        found[name, index] = params if bias is None or reading is None else _fit_bias(params, reading.scale, bias)
+        found[name, index] = params if bias is None or reading is None else fit_bias(params, reading.scale, bias)
     return _tied(graph, plan, found)
 
 
@@ -152,7 +152,7 @@ _INT32 = 2.0**31 - 1
 _BIAS_MARGIN = 4  # algorithms may still narrow the input's range and enlarge the bias
 
 
-def _fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:
+def fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:
     """Widen scales of channels whose bias would not fit into int32 at scale (input scale * weight scale).
 
     That product must be a normal number as well.

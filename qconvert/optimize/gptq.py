@@ -21,31 +21,40 @@ Limits: TypeAlias = tuple[int | Array, int | Array]
 
 
 def gptq(weights: Array, gram: Array, scale: Array, limits: Limits, damping: float = 0.01) -> Array:
-    """Codes [O, K] of the weights [O, K] with the least error of the output under the inputs' second moments.
+    """Codes [..., O, K] of the weights [..., O, K] with the least error of the output under the inputs' second moments.
 
-    Weights that are exactly zero, as pruning leaves them, stay so.
+    Leading axes are groups of channels, each with inputs of its own. Weights that are exactly zero, as pruning leaves them, stay so.
 
     Args:
-        gram: [K, K], mean of x xᵀ.
-        scale: scalar, [O], or [O, K] where inputs in blocks have scales of their own.
-        limits: smallest and largest code, counted from the zero point; numbers or [O, K].
+        gram: [..., K, K], mean of x xᵀ.
+        scale: scalar, [..., O], or [..., O, K] where inputs in blocks have scales of their own.
+        limits: smallest and largest code, counted from the zero point; numbers or [..., O, K].
         damping: share of the mean diagonal that is added to it; more where there are few rows.
 
     Returns:
         int codes, counted from the zero point; rounding to nearest where the Gram matrix is singular beyond repair.
     """
+    outputs, inputs = weights.shape[-2:]
     given = np.asarray(scale, dtype=np.float64)
-    steps = np.broadcast_to(given if given.ndim == 2 else given.reshape(-1, 1), weights.shape)
-    low, high = (np.broadcast_to(end, weights.shape) for end in limits)
-    dead = np.diag(gram) <= 0
-    order = np.argsort(-np.diag(gram), kind="stable")
-    factor = inverse_factor(gram[np.ix_(order, order)], dead[order], damping)
-    if factor is None:
-        return nearest(weights, steps, limits)
-    codes = _rounded(weights.astype(np.float64)[:, order], steps[:, order], factor, (low[:, order], high[:, order]))
+    given = given[..., None] if 0 < given.ndim < weights.ndim else given
+    diagonal = np.einsum("...kk->...k", gram).reshape(-1, inputs)
+    order = np.argsort(-diagonal, axis=1, kind="stable")
+    factor = np.stack(
+        [
+            _factor(matrix[np.ix_(o, o)], d[o] <= 0, damping)
+            for matrix, d, o in zip(gram.reshape(-1, inputs, inputs), diagonal, order, strict=True)
+        ]
+    )
+
+    def ordered(values: Array | int) -> Array:
+        flat = np.broadcast_to(values, weights.shape).reshape(-1, outputs, inputs)
+        return np.take_along_axis(flat, order[:, None], axis=2)
+
+    low, high = limits
+    codes = _rounded(ordered(weights.astype(np.float64)), ordered(given), factor, (ordered(low), ordered(high)))
     result = np.empty_like(codes)
-    result[:, order] = codes
-    return result
+    np.put_along_axis(result, order[:, None], codes, axis=2)
+    return result.reshape(weights.shape)
 
 
 def nearest(weights: Array, steps: Array, limits: Limits) -> Array:
@@ -68,18 +77,24 @@ def inverse_factor(gram: Array, dead: Array, damping: float) -> Array | None:
     return None
 
 
+def _factor(gram: Array, dead: Array, damping: float) -> Array:
+    """The factor, or the unit matrix, under which every weight is rounded for itself."""
+    found = inverse_factor(gram, dead, damping)
+    return np.eye(len(gram)) if found is None else found
+
+
 def _rounded(targets: Array, steps: Array, factor: Array, limits: tuple[Array, Array]) -> Array:
-    """Round column by column, in blocks so that most of the correction is a matrix product."""
+    """Round [G, O, K] column by column, in blocks so that most of the correction is a matrix product."""
     left, codes, zero = targets.copy(), np.empty_like(targets), targets == 0
     low, high = limits
-    size = targets.shape[1]
+    size = targets.shape[2]
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
-        errors = np.empty((targets.shape[0], end - start))
+        errors = np.empty((*targets.shape[:2], end - start))
         for i in range(start, end):
-            nearby = np.clip(np.rint(left[:, i] / steps[:, i]), low[:, i], high[:, i])
-            codes[:, i] = np.where(zero[:, i], 0, nearby)
-            errors[:, i - start] = (left[:, i] - codes[:, i] * steps[:, i]) / factor[i, i]
-            left[:, i + 1 : end] -= np.outer(errors[:, i - start], factor[i, i + 1 : end])
-        left[:, end:] -= errors @ factor[start:end, end:]
+            nearby = np.clip(np.rint(left[..., i] / steps[..., i]), low[..., i], high[..., i])
+            codes[..., i] = np.where(zero[..., i], 0, nearby)
+            error = errors[..., i - start] = (left[..., i] - codes[..., i] * steps[..., i]) / factor[:, i, i, None]
+            left[..., i + 1 : end] -= error[..., None] * factor[:, None, i, i + 1 : end]
+        left[..., end:] -= errors @ factor[:, start:end, end:]
     return codes

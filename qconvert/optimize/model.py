@@ -70,7 +70,7 @@ class Step:
     always: bool = False
 
 
-_WORTH_DB = 0.05  # less is noise of the held-out samples
+_WORTH_DB = 0.15  # less is noise of the held-out samples
 
 
 def improve(

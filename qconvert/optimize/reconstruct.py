@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ..calibrate import QuantParams, constant_params, dequantize, fake_quantize
+from ..calibrate import QuantParams, constant_params, dequantize, fake_quantize, fit_bias
 from ..data.settings import Settings
 from ..graph import Array, Edit, Node
 from ..plan import Kind, Plan, WeightPlan
@@ -22,6 +22,7 @@ from .draft import Draft, Lab
 from .gptq import gptq
 from .gram import moments
 from .lockstep import Station, run_layer, stacked_mean, walk
+from .rounding import rounded
 
 
 class Reconstruction(Settings):
@@ -96,10 +97,9 @@ class _Bench:
         params = self.draft.weights[node.name, 1]
         plan = self.draft.plan.weights[node.name, 1]
         shared = self._shared(node)
-        rounded = (
+        weights, params = (
             (fake_quantize(original, params), params) if shared else self._weights(station, original, params, plan)
         )
-        weights, params = rounded
         bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
         fixed = self._bias(station, weights, bias)
         self.layers[node.name] = _Layer(None if shared else weights, fixed, params)
@@ -122,15 +122,18 @@ class _Bench:
         found = moments(node, original.shape, wanted, station.got_in, self._corrects(node))
         damping = settings.damping * (10 if found.rows < 4 * matrix.shape[2] else 1)
         target = _targets(matrix, found.gram, found.cross, damping) if settings.asymmetric else matrix
-        params = constant_params(
-            from_matrix(node, target, original.shape).astype(np.float32), plan, self.lab.calibration.weights
-        )
-        scales, zeros = _spread(params.scale, params, matrix.shape), _spread(params.zero_point, params, matrix.shape)
-        limits = (params.format.qmin - zeros, params.format.qmax - zeros)
-        each = zip(target, found.gram, scales, *limits, strict=True)
-        codes = np.stack([gptq(w, g, s, (low, high), damping) for w, g, s, low, high in each]) + zeros
-        grid = from_matrix(node, codes, original.shape).astype(params.format.dtype)
-        return dequantize(grid, params), params
+        coarse = plan.axis is None or plan.format.bits < 8
+        whole = from_matrix(node, target, original.shape).astype(np.float32)
+        params = constant_params(whole, plan, "min-max" if coarse and not plan.block else self.lab.calibration.weights)
+        codes, params = _rounded(target, found.gram, params, damping, coarse)
+        params = self._with_room(node, params)
+        return dequantize(from_matrix(node, codes, original.shape).astype(params.format.dtype), params), params
+
+    def _with_room(self, node: Node, params: QuantParams) -> QuantParams:
+        """Parameters under which the layer's bias fits into int32."""
+        bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
+        reading = self.draft.activations.get(node.input(0))
+        return params if bias is None or reading is None else fit_bias(params, reading.scale, bias)
 
     def _corrects(self, node: Node) -> bool:
         """Whether a bias takes the mean error back."""
@@ -193,6 +196,20 @@ def from_matrix(node: Node, matrix: Array, shape: tuple[int, ...]) -> Array:
     if node.op == "Conv":
         return matrix.reshape(shape)
     return matrix[0] if node.op == "Gemm" and node.attr("transB", 0) else np.ascontiguousarray(matrix[0].T)
+
+
+def _rounded(
+    target: Array, gram: Array, params: QuantParams, damping: float, thorough: bool
+) -> tuple[Array, QuantParams]:
+    """Codes [G, O, K] and parameters; scales of blocks, and those with zero points, stay as they are."""
+    scales, zeros = _spread(params.scale, params, target.shape), _spread(params.zero_point, params, target.shape)
+    limits = (params.format.qmin - zeros, params.format.qmax - zeros)
+    if params.block or zeros.any():
+        return gptq(target, gram, scales, limits, damping) + zeros, params
+    shared = params.scale.ndim == 0
+    codes, found = rounded(target, gram, scales[..., 0], limits, damping, shared, thorough)
+    own = (found.reshape(-1)[:1] if shared else found).reshape(params.scale.shape)
+    return codes, replace(params, scale=own.astype(np.float32))
 
 
 def _spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
