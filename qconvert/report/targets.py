@@ -96,7 +96,19 @@ def rows(found: TargetsRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("", *(run.target for run in found.targets)), [row for row in table if any(row[1:])]
 
 
-_LAST = ("output SQNR", "same top-1", "size", "speed", "integer MACs", "arena", "gates", "data", "time taken", "file")
+_LAST = (
+    "output SQNR",
+    "same top-1",
+    "size",
+    "speed",
+    "integer MACs",
+    "arena",
+    "gates",
+    "data",
+    "time taken",
+    "file",
+    "report",
+)
 
 
 def _column(run: TargetRun) -> dict[str, str]:
@@ -115,6 +127,7 @@ def _column(run: TargetRun) -> dict[str, str]:
         "data": run.data,
         "time taken": duration(run.seconds * 1e6) if run.seconds else "",
         "file": run.outputs[0].path if run.outputs else "",
+        "report": run.report,
     }
 
 
