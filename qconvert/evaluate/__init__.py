@@ -35,6 +35,8 @@ __all__ = [
     "Baseline",
     "ClassChange",
     "Comparison",
+    "Confused",
+    "Confusion",
     "Emulation",
     "Evaluated",
     "Example",

@@ -14,11 +14,12 @@ from ..data import Sample
 from ..graph import Array
 from ..runtime import Feed
 from .fidelity import Total
-from .model import ClassChange, Example, Examples
+from .model import ClassChange, Confused, Confusion, Example, Examples
 from .outputs import class_scores, first_largest, judged
 
 SHOWN = 8
 _PAIRS = 12
+MOST_CLASSES = 24  # of a confusion matrix that is shown as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,9 @@ class Watched:
     def __init__(self, labelled: bool = False, shown: int = SHOWN) -> None:
         self._labelled, self._shown, self._rows, self._classes = labelled, shown, 0, True
         self._pairs: Counter[tuple[int, int]] = Counter()
+        self._judged = True
+        self._float: Counter[tuple[int, int]] = Counter()
+        self._result: Counter[tuple[int, int]] = Counter()
         self._best: list[Candidate] = []
 
     def add(self, sample: Sample, reference: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
@@ -77,6 +81,7 @@ class Watched:
         different = np.flatnonzero(first != second)
         self._rows += len(first)
         self._pairs.update((int(first[i]), int(second[i])) for i in different)
+        self._confuse(label, first, second, before.shape[1])
         row = int(different[0]) if different.size else 0
         return {
             "changed": bool(different.size),
@@ -85,6 +90,14 @@ class Watched:
             "float_score": _share(before[row], int(first[row])),
             "result_score": _share(after[row], int(second[row])),
         }
+
+    def _confuse(self, label: Any, first: Array, second: Array, classes: int) -> None:
+        """Count labels against answers, as long as every label is the number of a class."""
+        labels = np.asarray(label).reshape(-1).tolist() if _is_class(label) else []
+        self._judged &= len(labels) == len(first) and all(0 <= each < classes for each in labels)
+        if self._judged:
+            self._float.update(zip(labels, first.tolist(), strict=True))
+            self._result.update(zip(labels, second.tolist(), strict=True))
 
     def result(self) -> tuple[Examples, tuple[Candidate, ...]]:
         """The figures, and the candidates that `shown` would hold; those that equal FP32 are left out."""
@@ -97,8 +110,31 @@ class Watched:
             changed=self._pairs.total() if counted else None,
             changes=changes if counted else (),
             shown=tuple(c.example for c in shown),
+            confusion=_confusion(self._float, self._result) if counted and self._judged and self._result else None,
         )
         return figures, shown
+
+
+def _confusion(before: Counter[tuple[int, int]], after: Counter[tuple[int, int]]) -> Confusion:
+    """The whole table where there are few classes, and the most frequent mistakes in any case."""
+    classes = sorted({c for pair in (*before, *after) for c in pair})
+    wrong = {pair for pair in (*before, *after) if pair[0] != pair[1]}
+    order = sorted(wrong, key=lambda pair: (-after[pair], -before[pair], pair))[:_PAIRS]
+    pairs = tuple(Confused(label=a, answer=b, float_count=before[a, b], count=after[a, b]) for a, b in order)
+    if len(classes) > MOST_CLASSES:
+        return Confusion(pairs=pairs)
+    tables = [tuple(tuple(table[a, b] for b in classes) for a in classes) for table in (before, after)]
+    return Confusion(classes=tuple(classes), float_counts=tables[0], counts=tables[1], pairs=pairs)
+
+
+def spoken_of(examples: Examples) -> frozenset[int]:
+    """The classes whose names a report needs."""
+    found = {c for e in examples.shown for c in (e.float_class, e.result_class) if c is not None}
+    found |= {int(e.label) for e in examples.shown if e.label is not None and e.label.isdecimal()}
+    found |= {c for change in examples.changes for c in (change.float_class, change.result_class)}
+    if examples.confusion is not None:
+        found |= {*examples.confusion.classes, *(c for p in examples.confusion.pairs for c in (p.label, p.answer))}
+    return frozenset(found)
 
 
 def _is_class(label: Any) -> bool:

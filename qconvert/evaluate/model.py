@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 
 def _finite(value: float | None) -> float | str | None:
@@ -203,6 +203,30 @@ class ClassChange(Value):
     count: int
 
 
+class Confused(Value):
+    """Rows of a label that were answered by a class, by FP32 and by the result."""
+
+    label: int
+    answer: int
+    float_count: int
+    count: int
+
+
+class Confusion(Value):
+    """Labels against answers.
+
+    Attributes:
+        classes: those that occur as labels or answers, where there are few of them; () otherwise.
+        float_counts, counts: rows by label (outer) and answer (inner), in the order of `classes`.
+        pairs: the most frequent wrong answers of the result, then of FP32.
+    """
+
+    classes: tuple[int, ...] = ()
+    float_counts: tuple[tuple[int, ...], ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()
+    pairs: tuple[Confused, ...] = ()
+
+
 class Examples(Value):
     """Where the answers changed.
 
@@ -210,12 +234,16 @@ class Examples(Value):
         rows, changed: rows with an arg-max and those whose arg-max changed; None where an arg-max means nothing.
         changes: the most frequent pairs.
         shown: samples whose arg-max changed, surest ones of FP32 first, then those furthest from FP32.
+        confusion: labels against answers; None without labels that are class numbers.
+        names: names of the classes that are spoken of, as far as they are known.
     """
 
     rows: int | None = None
     changed: int | None = None
     changes: tuple[ClassChange, ...] = ()
     shown: tuple[Example, ...] = ()
+    confusion: Confusion | None = None
+    names: dict[int, str] = Field(default_factory=dict)
 
 
 class Measurements(Value):

@@ -149,9 +149,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.model,
             request.data,
         )
-        record = with_details(record, planned, draft, found).model_copy(
-            update={"sparsity": sparse, "half_ranges": halves}
-        )
+        record = with_details(record, draft, found).model_copy(update={"sparsity": sparse, "half_ranges": halves})
         final = _publish(record, recipe, files, proved.companions, place, folder)
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))

@@ -13,7 +13,6 @@ from ..optimize import Draft
 from ..plan import Plan
 from ..report.record import Histogram, RunRecord, TensorSize
 from ..targets.model import Format
-from .planning import Planned
 from .statistics import Statistics
 
 BINS = 64
@@ -22,7 +21,7 @@ LARGEST = 64
 _ENOUGH = 65_536  # values of a weight that are looked at
 
 
-def with_details(record: RunRecord, planned: Planned, draft: Draft, found: Statistics) -> RunRecord:
+def with_details(record: RunRecord, draft: Draft, found: Statistics) -> RunRecord:
     """The record with what only pictures need."""
     calibration = record.calibration
     if calibration is not None:
@@ -31,8 +30,8 @@ def with_details(record: RunRecord, planned: Planned, draft: Draft, found: Stati
         update={
             "calibration": calibration,
             "histograms": (
-                *activation_histograms(draft.activations, found.sketches),
-                *weight_histograms(planned.graph, draft),
+                *activation_histograms(draft.activations, draft.sketches),
+                *weight_histograms(draft),
             ),
             "sizes": weight_sizes(draft.graph, draft.plan),
         }
@@ -51,38 +50,35 @@ def activation_histograms(
     return _worst(found, WORST_ACTIVATIONS)
 
 
-def weight_histograms(graph: Graph, draft: Draft) -> tuple[Histogram, ...]:
-    """The weights that lose most by rounding to their grid."""
+def weight_histograms(draft: Draft) -> tuple[Histogram, ...]:
+    """The weights that lose most: the values that were quantized in the end, with the error of the codes that are stored."""
     found: dict[str, Histogram] = {}
     for (node, index), params in draft.weights.items():
-        name = draft.graph.by_name[node].input(index)
-        if name in found or name not in draft.graph.weights:
+        stored = draft.graph.by_name[node].input(index)
+        if stored in found or stored not in draft.graph.weights:
             continue
-        values = _in_ranges(_original(graph, draft.graph, name, params), params)
+        name, values = _quantized_values(draft, node, index)
         if values.size:
-            found[name] = _weight_histogram(name, node, values, params)
+            codes = fake_quantize(draft.graph.weights[stored].numpy(), params)
+            found[stored] = _weight_histogram(name, node, _rows(values, params), _rows(codes, params), params)
     return _worst(list(found.values()), WORST_WEIGHTS)
 
 
-def _original(graph: Graph, improved: Graph, name: str, params: QuantParams) -> Array:
-    """The values before algorithms rounded them."""
-    values = improved.weights[name].numpy()
-    before = graph.weights.get(name)
-    rounded = (
-        before is not None
-        and before.shape == improved.weights[name].shape
-        and np.array_equal(fake_quantize(values, params), values)
-    )
-    return before.numpy() if before is not None and rounded else values
+def _quantized_values(draft: Draft, node: str, index: int) -> tuple[str, Array]:
+    """Name and values of a weight after equalization and before rounding, which algorithms may have done already."""
+    stored = draft.graph.by_name[node].input(index)
+    twin = draft.reference.by_name.get(node)
+    name = twin.input(index) if twin is not None else ""
+    values = draft.graph.weights[stored]
+    before = draft.reference.weights.get(name)
+    return (name, before.numpy()) if before is not None and before.shape == values.shape else (stored, values.numpy())
 
 
-def _in_ranges(values: Array, params: QuantParams) -> Array:
-    """Some values [channels, n], where there are several scales in units of their channel's range."""
+def _rows(values: Array, params: QuantParams) -> Array:
+    """Some values [scales, n]."""
     if params.axis is None or params.scale.ndim == 0:
         return _thinned(values.reshape(1, -1))
-    rows = block_rows(values, params.axis, params.block)
-    reach = np.maximum(np.maximum(params.high, -params.low).astype(np.float64), np.finfo(np.float32).tiny)
-    return np.asarray(_thinned(rows) / reach.reshape(-1, 1))
+    return _thinned(block_rows(values, params.axis, params.block))
 
 
 def _thinned(rows: Array) -> Array:
@@ -90,17 +86,23 @@ def _thinned(rows: Array) -> Array:
     return rows[:, :: min(step, max(rows.shape[1], 1))]
 
 
-def _weight_histogram(name: str, node: str, values: Array, params: QuantParams) -> Histogram:
-    shown = params
+def _weight_histogram(name: str, node: str, values: Array, codes: Array, params: QuantParams) -> Histogram:
+    """Values [scales, n] beside what their codes stand for; where there are several scales in units of each one's range."""
+    shown, units = params, values
     if params.axis is not None and params.scale.ndim:
         shown = params_for_range(params.format, -1.0, 1.0)
-    flat = np.sort(values.reshape(-1).astype(np.float64))
-    scales = {
+        reach = np.maximum(np.maximum(params.high, -params.low).astype(np.float64), np.finfo(np.float32).tiny)
+        units = values / reach.reshape(-1, 1)
+    flat = np.sort(units.reshape(-1).astype(np.float64))
+    wide = values.astype(np.float64)
+    own = {
+        "node": node,
         "channels": int(params.scale.size),
         "scale_low": float(params.scale.min()),
         "scale_high": float(params.scale.max()),
+        "sqnr_db": sqnr_db(float(np.square(wide).sum()), float(np.square(codes - wide).sum())),
     }
-    return _histogram(name, "weight", (flat, np.ones(flat.size)), shown).model_copy(update={"node": node, **scales})
+    return _histogram(name, "weight", (flat, np.ones(flat.size)), shown).model_copy(update=own)
 
 
 def _histogram(name: str, kind: str, bins: tuple[Array, Array], params: QuantParams) -> Histogram:

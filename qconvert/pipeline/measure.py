@@ -99,7 +99,7 @@ def measure(
         latency=latency,
         layers=_layers(request, planned, made, samples, stages),
         profile=_profile(request, path, samples, latency, stages) if latency else None,
-        examples=with_pictures(evaluated.examples, samples, evaluated.candidates),
+        examples=with_pictures(evaluated.examples, samples, evaluated.candidates, dataset.classes),
         emulated=emulated,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import numpy as np
 from ..data import Samples
 from ..data.images import BROKEN, ImageFile
 from ..evaluate import Examples
-from ..evaluate.examples import Candidate
+from ..evaluate.examples import Candidate, spoken_of
 from ..graph import Array
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ SIDE = 112  # pixels of the longer side
 MOST_BYTES = 8_000
 
 
-def with_pictures(examples: Examples, samples: Samples, candidates: Iterable[Candidate]) -> Examples:
-    """The examples with a picture for each sample that is one."""
+def with_pictures(
+    examples: Examples, samples: Samples, candidates: Iterable[Candidate], classes: Sequence[str] = ()
+) -> Examples:
+    """The examples with a picture for each sample that is one, and the names of the classes in the order of their numbers."""
     files = {source.name: source.item.path for source in samples.sources if isinstance(source, ImageFile)}
     shown = (c.example.model_copy(update={"image": _picture(files.get(c.example.id), c.feed)}) for c in candidates)
-    return examples.model_copy(update={"shown": tuple(shown)})
+    names = {c: classes[c] for c in sorted(spoken_of(examples)) if 0 <= c < len(classes)}
+    return examples.model_copy(update={"shown": tuple(shown), "names": names})
 
 
 def _picture(path: Path | None, feed: Mapping[str, Array]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import floor, isfinite, isnan, log10
 
+from ..evaluate.model import Confusion
 from .comparison import LayerPair
 from .record import CalibrationInfo, Histogram, NodeInfo
 from .rows import LayerRow
@@ -270,6 +271,43 @@ def convergence_curve(calibration: CalibrationInfo) -> Curve | None:
         Point(c.samples, at(100 * log10(c.samples / shown[0].samples) / width), at(100 * (1 - c.share))) for c in shown
     )
     return Curve(points, path_of(points), tuple(Tick(at(100 - s), f"{s} %") for s in (0, 50, 100)))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionCell:
+    """Rows of a label with one answer: how many, how many more than FP32 had, and their share of the label in percent."""
+
+    count: int
+    change: int
+    share: str
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionRow:
+    """The answers to one label."""
+
+    label: int
+    cells: tuple[ConfusionCell, ...]
+
+
+def confusion_cells(table: Confusion) -> tuple[ConfusionRow, ...]:
+    """The whole matrix; () where there are too many classes, or where the tables are no matrices."""
+    size = len(table.classes)
+    if not size or any(
+        len(t) != size or any(len(row) != size for row in t) for t in (table.float_counts, table.counts)
+    ):
+        return ()
+    return tuple(
+        ConfusionRow(
+            label,
+            tuple(
+                ConfusionCell(n, n - b, share_of(n, max(sum(now), 1)), label == answer)
+                for answer, b, n in zip(table.classes, before, now, strict=True)
+            ),
+        )
+        for label, before, now in zip(table.classes, table.float_counts, table.counts, strict=True)
+    )
 
 
 def nice(value: float) -> str:

@@ -37,6 +37,28 @@ def test_changed_answers_come_first_and_equal_samples_not_at_all() -> None:
     assert [c.example for c in candidates] == list(figures.shown)
 
 
+def test_labels_against_answers() -> None:
+    found = watched([0, 0, 2, 2]).result()[0].confusion
+    assert found is not None
+    assert found.classes == (0, 1, 2)
+    assert found.float_counts == ((2, 0, 0), (0, 0, 0), (1, 0, 1))
+    assert found.counts == ((1, 1, 0), (0, 0, 0), (0, 0, 2))
+    assert [(p.label, p.answer, p.float_count, p.count) for p in found.pairs] == [(0, 1, 0, 1), (2, 0, 1, 0)]
+    for labels in ([0, 0, 2, 3], [None] * 4, [0.5] * 4, [0, None, 2, 2]):
+        assert watched(labels).result()[0].confusion is None
+
+
+def test_of_many_classes_only_the_mistakes_are_kept() -> None:
+    found = Watched()
+    for n in range(40):
+        scores = np.eye(40, dtype=np.float32)[n : n + 1]
+        found.add(Sample(str(n), {}, n), {"y": scores}, {"y": np.roll(scores, n == 7)})
+    confusion = found.result()[0].confusion
+    assert confusion is not None
+    assert (confusion.classes, confusion.counts) == ((), ())
+    assert [(p.label, p.answer, p.count) for p in confusion.pairs] == [(7, 8, 1)]
+
+
 def test_an_arg_max_means_nothing_beside_labels_that_are_no_classes() -> None:
     figures, _ = watched([None, None], labelled=True).result()
     assert (figures.rows, figures.changed, figures.changes) == (None, None, ())

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from qconvert.evaluate.model import (
     ClassChange,
+    Confused,
+    Confusion,
     Example,
     Examples,
     Fidelity,
@@ -173,7 +175,7 @@ def rich_record() -> RunRecord:
         latency=Latency(float_ms=2.0, ms=0.8, float_p95_ms=2.1, p95_ms=0.9, ratio=2.5, ratio_quartiles=(2.4, 2.6), rounds=15, threads=1, clock="cpu", host="a host", on_target=True),
         layers=layers,
         profile=Profile(float_ops=(OperatorTime(op="Conv", count=40, us=2000.0),), ops=(OperatorTime(op="QLinearConv", count=40, us=750.0), OperatorTime(op="QuantizeLinear", count=1, us=50.0)), runs=15),
-        examples=Examples(rows=200, changed=6, changes=(ClassChange(float_class=3, result_class=5, count=4),), shown=(Example(id="cat/1.png", sqnr_db=12.0, changed=True, label="3", float_class=3, result_class=5, float_score=0.5, result_score=0.4, image=PIXEL),)),
+        examples=Examples(rows=200, changed=6, changes=(ClassChange(float_class=3, result_class=5, count=4),), shown=(Example(id="cat/1.png", sqnr_db=12.0, changed=True, label="3", float_class=3, result_class=5, float_score=0.5, result_score=0.4, image=PIXEL),), confusion=Confusion(classes=(3, 5), float_counts=((90, 10), (8, 92)), counts=((86, 14), (8, 92)), pairs=(Confused(label=3, answer=5, float_count=10, count=14),)), names={3: "cat", 5: "<dog>"}),
     )  # fmt: skip
     calibration = CalibrationInfo(
         samples=64,

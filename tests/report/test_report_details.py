@@ -12,7 +12,7 @@ from report_records import rich_record
 from qconvert.calibrate import Sketcher, params_for_range, sketch_of
 from qconvert.pipeline.details import BINS, activation_histograms
 from qconvert.pipeline.statistics import Statistics
-from qconvert.report import charts
+from qconvert.report import RunRecord, charts, to_html
 from qconvert.report.rows import family, layer_rows
 from qconvert.report.words import clean, duration, percent, size
 from qconvert.targets.model import Format
@@ -99,3 +99,27 @@ def test_words() -> None:
     assert [duration(v) for v in (12.34, 1234.0, 2.5e6, float("inf"))] == ["12.3 µs", "1.23 ms", "2.5 s", "inf µs"]
     assert [size(v) for v in (0, 1023, 1024, 3 << 20)] == ["0 B", "1023 B", "1.0 KiB", "3.0 MiB"]
     assert clean("a\x00b\r\nc\x9b") == "a\ufffdb\nc\ufffd"
+
+
+def test_weights_are_shown_as_they_were_before_rounding(cli: Cli, place: Place) -> None:
+    """With the error of what is stored, also where an algorithm has rounded them already."""
+    ran = cli(*place.convert("-q", "--no-evaluate", "--set", "algorithms=[reconstruct]"))
+    assert ran.code == 0
+    record = RunRecord.model_validate_json(place.output.with_name("m.report.json").read_bytes())
+    assert record.algorithms[0].kept
+    weights = [h for h in record.histograms if h.kind == "weight"]
+    assert {h.name for h in weights} >= {"w1", "w2"}
+    assert all(20 < h.sqnr_db < 60 for h in weights)
+
+
+def test_cells_of_a_confusion_matrix() -> None:
+    examples = rich_record().measurements.examples
+    assert examples is not None
+    assert examples.confusion is not None
+    first, second = charts.confusion_cells(examples.confusion)
+    assert [(c.count, c.change, c.share, c.right) for c in first.cells] == [(86, -4, "86", True), (14, 4, "14", False)]
+    assert second.label == 5
+    assert charts.confusion_cells(examples.confusion.model_copy(update={"counts": ((1,),)})) == ()
+    page = to_html(rich_record())
+    assert '<td class="wrong" style="--share:14%">14<small> (+4)</small></td>' in page
+    assert "&lt;dog&gt; (5)" in page
