@@ -92,6 +92,8 @@ OPS: dict[str, OpSpec] = {
     "Pow": OpSpec((D, P)),
     "Reciprocal": OpSpec((D,)),
     "LogSoftmax": OpSpec((D,)),
+    "ArgMax": OpSpec((D,)),
+    "ArgMin": OpSpec((D,)),
     "HardSwish": OpSpec((D,), saturates=(-3.0, float("inf"))),
     "Relu": OpSpec((D,), Tie.CLAMP),
     "Clip": OpSpec((D, P), Tie.CLAMP),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import Diagnostic, QConvertError, fail
-from ..graph import Array, Graph, TensorType
+from ..graph import Array, Graph, Node, TensorType
 from ..ops import OPS, Role
-from ..plan import Kind, Plan
+from ..plan import Kind, Plan, Reason
 from ..recipe import Recipe
 from ..targets import Target
 
@@ -71,19 +71,23 @@ def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
     Raises:
         QConvertError: M014 for every such node, with the reason and what to do.
     """
-    advice = dict(target.advice)
     found = [
         Diagnostic(
             "M014",
             f"{node.op}: {chosen.nodes[node.name].reason}",
             f"node `{node.name}`",
-            advice.get(node.op, "replace it, or cut the model before it"),
+            _advice(target, node, chosen.nodes[node.name].reason),
         )
         for node in graph.nodes
         if chosen.nodes[node.name].kind not in (Kind.INTEGER, Kind.ABSORBED)
     ]
     if found:
         raise QConvertError(found)
+
+
+def _advice(target: Target, node: Node, reason: Reason | None) -> str:
+    advice, usual = dict(target.advice), "replace it, or cut the model before it"
+    return advice.get(node.op) or advice.get(reason.code if reason else "", usual)
 
 
 def _broken(graph: Graph) -> Iterator[tuple[str, str]]:

@@ -55,7 +55,7 @@ def candidates(
         if weight_only(recipe, rule):
             found[node.name] = _stored(Call(node, graph, shapes), target, recipe, rule, kept)
             continue
-        reason = kept.get(node.name) or _barred(node, graph, rule, masked) or _no_integers(recipe, rule)
+        reason = kept.get(node.name) or _barred(node, graph, target, rule, masked) or _no_integers(recipe, rule)
         if reason is not None:
             found[node.name] = Candidate(Kind.FLOAT, reason)
             continue
@@ -104,8 +104,8 @@ def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:
     return target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
 
 
-def _barred(node: Node, graph: Graph, rule: Change, masked: frozenset[str]) -> Reason | None:
-    """Why no target could make the node integer."""
+def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: frozenset[str]) -> Reason | None:
+    """Why the node cannot be integer, whatever its kernels."""
     if node.bodies:
         return Reason("P006", f"{node.op} has a body whose ranges change from run to run")
     if not any(_is_float(graph, name) for name in (*node.inputs, *node.outputs) if name):
@@ -113,7 +113,7 @@ def _barred(node: Node, graph: Graph, rule: Change, masked: frozenset[str]) -> R
     if spec(node) is None:
         return Reason("P001", f"no integer kernel for {node.domain + '.' if node.domain else ''}{node.op}")
     other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
-    if other is not None:
+    if other is not None and not (node.op in _INDICES and target.whole):
         return Reason("P005", f"{node.op} writes {other}, only float32 is quantized")
     if rule.keep == "float":
         return Reason("P004", "a rule keeps it float")
@@ -121,6 +121,9 @@ def _barred(node: Node, graph: Graph, rule: Change, masked: frozenset[str]) -> R
     if mask is not None:
         return Reason("P007", f"`{mask}` carries an additive attention mask, which would stretch the range")
     return None
+
+
+_INDICES = ("ArgMax", "ArgMin")  # they read values and write places
 
 
 def _is_float(graph: Graph, name: str) -> bool:
@@ -145,7 +148,10 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candi
                 f"{node.op} has no integer kernel of its own on this target: it is fused into a neighbour or runs in float",
             ),
         )
-    if not any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA)):
+    fed = any(name not in call.graph.weights for name in node.inputs if name)  # a table may be looked up
+    if not fed or not (
+        target.whole or any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA))
+    ):
         return Candidate(Kind.FLOAT, Reason("P005", "all of its inputs are constants"))
     if not call.out:
         return Candidate(Kind.FLOAT, Reason("P009", "the shape of its output is unknown"))

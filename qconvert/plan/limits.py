@@ -236,6 +236,12 @@ def _forward_slice(call: Call, _: Any) -> str:
     return "" if steps.tolist() == [-1] and call.out == call.shape(0) else "a negative step reads only a part backward"
 
 
+def _indices(call: Call, _: Any) -> str:
+    name = call.node.input(1)
+    fed = name in call.graph.feeds and call.graph.type_of(name).dtype in ("int32", "int64")
+    return "" if fed or name in call.graph.weights else "its indices are computed at run time, and are no graph input"
+
+
 def _pad_mode(call: Call, _: Any) -> str:
     pads = call.graph.constant(call.node.input(1))
     if pads is not None and bool((pads < 0).any()):
@@ -289,6 +295,7 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "exponent": _exponent,
     "forward-slice": _forward_slice,
     "pad-mode": _pad_mode,
+    "indices": _indices,
     "resize-kernel": _resize_kernel,
     "explicit-pads": _explicit_pads,
 }

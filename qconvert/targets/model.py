@@ -258,7 +258,7 @@ class Target:
         ("unstructured", _DENSE),
         ("2:4", _DENSE),
     )
-    advice: tuple[tuple[str, str], ...] = ()  # operator to what to do instead, for the refusal
+    advice: tuple[tuple[str, str], ...] = ()  # operator or code of a reason to what to do instead, for the refusal
 
     def kernels_of(self, op: str) -> tuple[Kernel, ...]:
         """Kernels for an operator, none if it stays float."""

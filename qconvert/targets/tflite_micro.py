@@ -60,7 +60,9 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("Concat", source="CONCATENATION of up to 10 inputs, in stages"),
     Kernel("Split", limits=(_STATIC,), source="SPLIT_V"),
     Kernel("Slice", limits=(_STATIC, Limit("forward-slice"), _SMALL), source="STRIDED_SLICE"),
-    Kernel("Gather", limits=(_STATIC,), source="GATHER"),
+    Kernel("Gather", limits=(Limit("indices"),), source="GATHER"),
+    Kernel("ArgMax", "raw", limits=(Limit("attribute", "select_last_index=0"),), source="ARG_MAX, int32"),
+    Kernel("ArgMin", "raw", limits=(Limit("attribute", "select_last_index=0"),), source="ARG_MIN, int32"),
     Kernel("Pad", limits=(_STATIC, Limit("pad-mode"), Limit("max-rank", 4)), source="PAD, PADV2, MIRROR_PAD"),
     Kernel("Expand", limits=(_STATIC, _SMALL), source="BROADCAST_TO"),
     Kernel("DepthToSpace", limits=(_FOUR, Limit("attribute", "mode=DCR")), source="DEPTH_TO_SPACE"),
@@ -94,12 +96,17 @@ NARROW = (
     "HardSwish",
     "Elu",
     "Gather",
+    "ArgMax",
+    "ArgMin",
     "DepthToSpace",
     "SpaceToDepth",
 )
 
 _ON_HOST = "cut the model before it and compute the rest on the host"
-ADVICE: tuple[tuple[str, str], ...] = (
+ADVICE: tuple[tuple[str, str], ...] = (  # by operator, or by the code of the reason
+    ("P007", "export the model for one fixed length, without a padding mask"),
+    ("Cast", "feed the result of the cast: an input of float32 becomes int8 in the file"),
+    ("Where", "multiply by a mask of 0 and 1, fed as float32"),
     ("TopK", _ON_HOST),
     ("NonMaxSuppression", _ON_HOST),
     ("Tile", "use Expand where only axes of length 1 are repeated, or Concat"),

@@ -153,6 +153,7 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "matrix": (0, call("MatMul", {"x": (1, 2, 4), "w": (4, 4), "y": (1, 2, 4)}, ("w",)), call("MatMul", {"w": (4, 4), "x": (4, 2), "y": (4, 2)}, ("w",))),
     "exponent": (0, holding(POW, e=np.array([2.0], np.float32)), POW),
     "forward-slice": (0, SLICE, holding(SLICE, t=np.array([-1]))),
+    "indices": (0, call("Gather", {"x": (4,), "i": (1,), "y": (1,)}, ("i",)), call("Gather", {"x": (4,), "i": (1,), "y": (1,)})),
     "fused-lstm": (0, recurrent(""), recurrent(", clip=2.0")),
     "pad-mode": (0, call("Pad", PAD, ("pads",), mode="reflect"), call("Pad", PAD, ("pads",), mode="edge")),
     "explicit-pads": (0, call("Conv", {"x": (1, 4), "y": (1, 4)}), call("ConvTranspose", {"x": (1, 4), "y": (1, 4)}, output_shape=(9, 9))),

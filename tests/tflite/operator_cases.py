@@ -18,6 +18,7 @@ class Case:
     Attributes:
         least: smallest SQNR in dB that 8 bits explain.
         gap: largest difference in codes between the interpreters.
+        places: its output is int64.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     spread: float = 1.0
     offset: float = 0.0
     opset: int = 17
+    places: bool = False
 
     def model(self) -> ModelProto:
         """The call as a model; its inputs are x0, x1, ... and its constants w<index>."""
@@ -49,6 +51,7 @@ class Case:
             outputs,
             {f"w{i}": a for i, a in self.weights.items()},
             self.opset,
+            outputs if self.places else (),
         )
 
 
@@ -207,6 +210,12 @@ def cases() -> Iterator[Case]:
     yield Case("Slice backward", "Slice", [(1, 6, 5, 4)], {}, {1: ints(-1), 2: ints(-100), 3: ints(2), 4: ints(-1)})
     yield Case("Gather", "Gather", [(1, 6, 5)], {"axis": 1}, {1: ints(4, 0, -1)})
     yield Case("Gather scalar", "Gather", [(1, 6, 5)], {"axis": -1}, {1: np.array(2, np.int64)})
+    for op in ("ArgMax", "ArgMin"):
+        yield Case(op, op, [(1, 10)], {"axis": 1}, places=True)
+        yield Case(f"{op} negative axis", op, [(1, 3, 4, 5)], {"axis": -1, "keepdims": 0}, places=True, least=12)
+        yield Case(
+            f"{op} space", op, [(1, 3, 4, 5)], {"axis": 2}, places=True, least=12
+        )  # near ties; a wrong axis gives 3 dB
     yield Case("Pad", "Pad", [(1, 2, 4, 3)], {}, {1: ints(0, 0, 1, 2, 0, 0, 0, 1)})
     yield Case("Pad value", "Pad", [(1, 2, 4, 3)], {}, {1: ints(0, 0, 1, 2, 0, 0, 0, 1), 2: np.float32(0.5)})
     yield Case("Pad reflect", "Pad", [(1, 2, 4, 3)], {"mode": "reflect"}, {1: ints(0, 0, 1, 2, 0, 0, 0, 1)})

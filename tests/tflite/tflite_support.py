@@ -39,10 +39,15 @@ def onnx_model(
     outputs: Sequence[str],
     weights: Mapping[str, Array] | None = None,
     opset: int = 17,
+    indices: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """A model of standard operators; types of its outputs are inferred."""
-    feeds = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape)) for name, shape in inputs.items()]
-    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs]
+    """A model of standard operators; types of its outputs are inferred. `indices`: values of type int64."""
+    kinds = dict.fromkeys(indices, onnx.TensorProto.INT64)
+    feeds = [
+        helper.make_tensor_value_info(name, kinds.get(name, onnx.TensorProto.FLOAT), list(shape))
+        for name, shape in inputs.items()
+    ]
+    ends = [helper.make_tensor_value_info(name, kinds.get(name, onnx.TensorProto.FLOAT), None) for name in outputs]
     held = [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
     model = helper.make_model(
         helper.make_graph(list(nodes), "g", feeds, ends, held),

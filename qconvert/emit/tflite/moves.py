@@ -9,6 +9,7 @@ import numpy as np
 from ...plan.resize import resize_call
 from .layout import View, channel_last, reshaped, squeezed, transposed
 from .pointwise import Lowering
+from .schema import TENSOR_TYPES
 from .site import Site
 
 _MOST_INPUTS = 10  # of CONCATENATION in TFLM (kernels/concatenation.cc, kMaxInputNum)
@@ -114,25 +115,44 @@ def sliced(site: Site, view: View, begin: Sequence[int], stride: Sequence[int]) 
 
 
 def gather(site: Site) -> None:
-    """GATHER with constant indices along one axis."""
-    view, indices = site.build.settled(site.view(0)), site.array(1)
-    assert indices is not None
-    rank = len(view.shape)
+    """GATHER along one axis, with constant indices or those of an input; a constant that is looked up keeps its own range."""
+    indices = site.array(1)
+    view = _table(site) if site.is_constant(0) else site.build.settled(site.view(0))
+    rank, length = len(view.shape), len(site.shape(1))
     axis = site.node.attr("axis", 0) % rank
-    picked = np.where(indices < 0, indices + view.shape[axis], indices).astype(np.int32)
-    order = tuple(range(rank)) if indices.ndim != 1 else view.order
+    order = view.order if length == 1 else tuple(range(rank))
     where = order.index(axis)
+    if indices is None:
+        positions = site.build.at(site.scene.views[site.node.input(1)], tuple(range(length)))
+    else:
+        positions = site.build.constant(np.where(indices < 0, indices + view.shape[axis], indices).astype(np.int32))
     stored = tuple(view.shape[o] for o in order)
-    shape = (*stored[:where], *picked.shape, *stored[where + 1 :])
-    out = site.build.emit(
-        "GATHER",
-        (site.build.at(view, order), site.build.constant(picked)),
-        shape,
-        view.params,
-        {"axis": where},
-        site.result,
-    )
-    site.put(View(out, site.out_shape, order if indices.ndim == 1 else tuple(range(len(shape))), view.params))
+    shape = (*stored[:where], *site.shape(1), *stored[where + 1 :])
+    inputs, options = (site.build.at(view, order), positions), {"axis": where}
+    out = site.build.emit("GATHER", inputs, shape, view.params, options, site.result)
+    site.put(View(out, site.out_shape, order if length == 1 else tuple(range(len(shape))), view.params))
+
+
+def _table(site: Site) -> View:
+    array, params = site.array(0), site.weight(0)
+    assert array is not None
+    return View(site.build.quantized(array, params), array.shape, tuple(range(array.ndim)), params)
+
+
+def place(name: str) -> Lowering:
+    """ARG_MAX or ARG_MIN, as int32; the axis that ONNX keeps has length 1, so it takes no memory."""
+
+    def lower(site: Site) -> None:
+        build, view = site.build, site.build.settled(site.view(0))
+        rank = len(view.shape)
+        axis = site.node.attr("axis", 0) % rank
+        stored = tuple(size for n, size in enumerate(view.shape) if n != axis)
+        inputs = (build.at(view, tuple(range(rank))), build.integers([axis]))
+        options = {"output_type": TENSOR_TYPES["int32"]}
+        out = build.emit(name, inputs, stored, None, options, site.result, "int32")
+        site.put(View(out, site.out_shape, tuple(range(len(site.out_shape))), None))
+
+    return lower
 
 
 _MIRROR = {"reflect": 0}

@@ -63,6 +63,7 @@ TABLES: dict[str, str] = {
     "GatherOptions": "axis:int32 batch_dims:int32",
     "BatchMatMulOptions": "adj_x:bool adj_y:bool",
     "ArgMaxOptions": "output_type:int8",
+    "ArgMinOptions": "output_type:int8",
     "PadOptions": "",
     "PadV2Options": "",
     "MirrorPadOptions": "mode:int8",
@@ -133,6 +134,7 @@ OPERATORS: dict[str, Operator] = {
     "MAXIMUM": Operator(55, "MaximumMinimumOptions", 39, "AddMaximum"),
     "ARG_MAX": Operator(56, "ArgMaxOptions", 40, "AddArgMax"),
     "MINIMUM": Operator(57, "MaximumMinimumOptions", 39, "AddMinimum"),
+    "ARG_MIN": Operator(79, "ArgMinOptions", 57, "AddArgMin"),
     "PADV2": Operator(60, "PadV2Options", 43, "AddPadV2"),
     "TRANSPOSE_CONV": Operator(67, "TransposeConvOptions", 49, "AddTransposeConv"),
     "SUM": Operator(74, "ReducerOptions", 27, "AddSum"),
@@ -156,7 +158,7 @@ OPERATORS: dict[str, Operator] = {
 # Operators that TFLM runs in integers, or that control the flow, and that only files of other tools have.
 ELSEWHERE: dict[int, str] = {
     7: "EMBEDDING_LOOKUP", 27: "SVDF", 32: "CUSTOM", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 43: "SQUEEZE", 49: "SPLIT", 53: "CAST", 58: "LESS",
-    61: "GREATER", 62: "GREATER_EQUAL", 63: "LESS_EQUAL", 65: "SLICE", 70: "EXPAND_DIMS", 71: "EQUAL", 72: "NOT_EQUAL", 77: "SHAPE", 79: "ARG_MIN", 83: "PACK",
+    61: "GREATER", 62: "GREATER_EQUAL", 63: "LESS_EQUAL", 65: "SLICE", 70: "EXPAND_DIMS", 71: "EQUAL", 72: "NOT_EQUAL", 77: "SHAPE", 83: "PACK",
     84: "LOGICAL_OR", 86: "LOGICAL_AND", 87: "LOGICAL_NOT", 88: "UNPACK", 93: "ZEROS_LIKE", 94: "FILL", 106: "ADD_N", 107: "GATHER_ND", 118: "IF", 119: "WHILE",
     123: "SELECT_V2", 128: "CUMSUM", 129: "CALL_ONCE", 140: "REDUCE_ALL", 142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 145: "BROADCAST_ARGS",
     151: "DYNAMIC_UPDATE_SLICE",

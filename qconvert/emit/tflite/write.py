@@ -64,6 +64,8 @@ LOWERINGS: dict[str, Lowering] = {
     "Split": moves.split,
     "Slice": moves.slice_,
     "Gather": moves.gather,
+    "ArgMax": moves.place("ARG_MAX"),
+    "ArgMin": moves.place("ARG_MIN"),
     "Pad": moves.pad,
     "Expand": moves.expand,
     "DepthToSpace": moves.blocks("DEPTH_TO_SPACE"),
@@ -218,6 +220,10 @@ def _input(scene: Scene, name: str, options: Options, order: Order) -> tuple[int
     shape, params = scene.plan.shapes[name], scene.activations.get(name)
     io, stored = options.io, tuple(shape[o] for o in order)
     build = scene.builder
+    if params is None and scene.graph.type_of(name).dtype in _INDEX_TYPES:
+        tensor = build.tensor(name, shape, None, "int32")
+        scene.views[name] = View(tensor, shape, identity(len(shape)), None)
+        return tensor, scene.views[name]
     if params is None:
         raise fail(
             "M014", "the input is read by no operator as integers", f"input `{name}`", "remove it from the model"
@@ -228,6 +234,9 @@ def _input(scene: Scene, name: str, options: Options, order: Order) -> tuple[int
         build.loose.add(outside)
     scene.views[name] = View(tensor, shape, order, params)
     return outside, View(outside, shape, order, params)
+
+
+_INDEX_TYPES = ("int32", "int64")
 
 
 def preferred(graph: Graph, name: str, rank: int) -> Order:
@@ -252,8 +261,9 @@ def _output(scene: Scene, name: str, io: str, keep_layout: bool) -> tuple[int, V
             build.tensors[tensor].shape,
             view.params,
             {},
+            dtype=build.tensors[tensor].dtype,
         )
-    if io == "float":
+    if io == "float" and view.params is not None:
         tensor = build.emit("DEQUANTIZE", (tensor,), build.tensors[tensor].shape, None, {}, name)
     return tensor, View(tensor, view.shape, order, view.params)
 
