@@ -118,7 +118,6 @@ def quantized(
 
 def bench(graph: Graph, feeds: Sequence[Feed], recipe: Recipe = EVERYWHERE, target: Target = X86) -> tuple[Draft, Lab]:
     """A first draft of a model, and the laboratory for algorithms on it."""
-    shapes = concrete_shapes(graph, {})
     made = quantized(graph, feeds, target, recipe)
     fit, held_out = split(feeds)
     lab = Lab(
@@ -127,7 +126,7 @@ def bench(graph: Graph, feeds: Sequence[Feed], recipe: Recipe = EVERYWHERE, targ
         held_out,
         recipe.calibration,
         target,
-        lambda e: plan(graph, target, recipe, shapes, e.nodes, e.tensors, e.kept),
+        lambda e, g: plan(g, target, recipe, concrete_shapes(g, {}), e.nodes, e.tensors, e.kept),
         lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
         Options(),
     )

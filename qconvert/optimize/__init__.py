@@ -1,5 +1,6 @@
 """Accuracy algorithms: each one function in one file, with the statistics it needs."""
 
+from .branches import Branches, split_branches
 from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
@@ -18,6 +19,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         auto=False,
         by_name=True,
         applies=lambda plan: True,
+    ),
+    "branches": Algorithm(
+        "layers that read branches of very different range read them one by one", Branches, split_branches
     ),
     "equalize": Algorithm(
         "channels of uneven range scaled alike, between activations and weights", Equalization, equalize

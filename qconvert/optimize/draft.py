@@ -50,7 +50,7 @@ class Lab:
         fit: calibration samples that algorithms learn from.
         held_out: other calibration samples, on which every step is judged.
         target: that the plan is for.
-        replan: the plan with exceptions.
+        replan: the plan with exceptions, of a graph that an algorithm has rewritten.
         emit: writes a draft as the artefact will be.
         options: the session in which the artefact will be deployed.
     """
@@ -60,7 +60,7 @@ class Lab:
     held_out: Sequence[Feed]
     calibration: Calibration
     target: Target
-    replan: Callable[[Exceptions], Plan]
+    replan: Callable[[Exceptions, Graph], Plan]
     emit: Callable[[Draft], Graph]
     options: Options
 

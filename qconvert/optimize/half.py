@@ -46,7 +46,7 @@ def half_precision(draft: Draft, lab: Lab, settings: HalfPrecision) -> Draft:
                 **kept,
                 **{name: Reason("P014", f"rounding after {op} was measured to cost accuracy") for name in names},
             }
-            candidate = best.with_(plan=lab.replan(Exceptions(more)))
+            candidate = best.with_(plan=lab.replan(Exceptions(more), lab.graph))
             trials.append((lab.score(candidate), op, more, candidate))
         after, _, more, candidate = max(trials, key=lambda trial: (trial[0], trial[1]))
         if after < score + settings.gain:

@@ -95,7 +95,7 @@ def _priced(draft: Draft, lab: Lab, settings: MixedPrecision) -> list[Move]:
     def allowed(state: State) -> bool:
         return state.integer_share >= settings.integer_macs and state.small_share >= settings.small_weights
 
-    known = frozenset(node.name for node in lab.graph.nodes)
+    known = frozenset(draft.reference.by_name)
     moves = candidates(sight.board, known, dynamic=False)
     return ladder(sight.board, moves, settings.most, worth_db=settings.gain, allowed=allowed)
 
@@ -107,7 +107,9 @@ def _silent(done: int, total: int) -> None:
 def _after(start: _State, made: Sequence[Move], lab: Lab, settings: MixedPrecision) -> _State | None:
     """The state behind some moves, None where its plan is too slow or too little of it integer."""
     moves = (*start.moves, *made)
-    plan = lab.replan(exceptions(moves, start.draft.plan))
+    changes = exceptions(moves, start.draft.plan)
+    changes = replace(changes, kept={**added_kept(start.draft, lab), **changes.kept})
+    plan = lab.replan(changes, start.draft.reference)
     if not _affordable(plan, lab, settings):
         return None
     draft = reconstruct(planned_again(start.draft, lab, plan), lab, _QUICK)
@@ -135,11 +137,16 @@ def exceptions(moves: Sequence[Move], plan: Plan) -> Exceptions:
 # --- a draft under another plan ----------------------------------------------------------------------------------------
 
 
+def added_kept(draft: Draft, lab: Lab) -> dict[str, Reason]:
+    """Nodes that earlier steps have added and left float."""
+    added = [name for name in draft.reference.by_name if name not in lab.graph.by_name]
+    reasons = {name: draft.plan.nodes[name].reason for name in added}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
 def planned_again(draft: Draft, lab: Lab, plan: Plan) -> Draft:
     """The draft under another plan: FP32 weights rounded to nearest, and the ranges that the draft has, where they still fit."""
-    added = {name: node for name, node in draft.plan.nodes.items() if name not in plan.nodes}  # by an equalization
-    plan = replace(plan, nodes={**plan.nodes, **added})
-    sketches = {**draft.sketches, **_missing(draft, lab, plan)}
+    sketches = {**draft.sketches, **missing_sketches(draft, lab, plan)}
     activations = {**activation_params(plan, sketches, lab.calibration.measured()), **_kept(draft, plan)}
     weights = weight_params(draft.reference, plan, activations, lab.calibration)
     return Draft(draft.reference, draft.reference, plan, sketches, activations, weights)
@@ -169,7 +176,8 @@ def _groups(plan: Plan) -> dict[int, frozenset[str]]:
     return {group: frozenset(names) for group, names in found.items()}
 
 
-def _missing(draft: Draft, lab: Lab, plan: Plan) -> dict[str, Sketch]:
+def missing_sketches(draft: Draft, lab: Lab, plan: Plan) -> dict[str, Sketch]:
+    """Statistics of the plan's tensors that the draft has none of."""
     names = [name for name in plan.taps if name not in draft.sketches]
     if not names:
         return {}

@@ -86,7 +86,7 @@ def laboratory(planned: Planned, dataset: Dataset, recipe: Recipe, source: Sourc
         held_out,
         recipe.calibration,
         planned.target,
-        lambda exceptions: replanned(planned, recipe, source, exceptions),
+        lambda exceptions, graph: replanned(planned, recipe, source, exceptions, graph),
         lambda d: emulated(emitted(d, planned, recipe)),
         options,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..calibrate import Sketch, Sketcher, collect
 from ..canonicalize import canonicalize
@@ -14,7 +14,7 @@ from ..recipe import Recipe, Source
 from .accuracy import best_draft, first_draft, laboratory, steps_of
 from .convert import Request, open_data
 from .events import Stages
-from .planning import Planned, make_plan
+from .planning import Planned, make_plan, rewritten
 from .words import vocabulary
 
 
@@ -76,7 +76,7 @@ class Workshop:
             draft, skipped = self._hurried(
                 first_draft(planned, sketches, recipe), lab, steps_of(recipe, vocabulary(), planned), enough
             )
-        return Built(recipe, replace(planned, plan=draft.plan), draft, lab, skipped)
+        return Built(recipe, rewritten(planned, draft.plan, draft.reference), draft, lab, skipped)
 
     def _hurried(
         self, draft: Draft, lab: Lab, steps: list[Step], enough: Callable[[], bool]

@@ -41,7 +41,7 @@ from .forms import Form, Proved, form_of
 from .half import range_notes, ranges_of, within_range
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
-from .planning import Planned, make_plan, target_of
+from .planning import Planned, make_plan, rewritten, target_of
 from .record import data_info, make_record, model_info
 from .reports import stage_reports, stale_reports
 from .sparsity import note as sparsity_note
@@ -117,7 +117,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     draft, steps = best_draft(
         planned, dataset, found.sketches, recipe, vocabulary(), request.source, stages, request.threads
     )
-    planned = replace(planned, plan=draft.plan)
+    planned = rewritten(planned, draft.plan, draft.reference)
     halves = ranges_of(planned, found.sketches, recipe)
     stages.note(*range_notes(halves, planned, recipe, bool(found.sketches)))
     sparse = sparsity_of(draft, steps, planned.target)

@@ -29,7 +29,7 @@ def within_range(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recip
     if not kept:
         return planned
     widened = replace(planned, kept={**planned.kept, **kept})
-    return replace(widened, plan=replanned(widened, recipe, source, Exceptions()))
+    return replace(widened, plan=replanned(widened, recipe, source, Exceptions(), planned.graph))
 
 
 def _around(graph: Graph, plan: Plan, peaks: Mapping[str, float], dtype: str) -> dict[str, Reason]:

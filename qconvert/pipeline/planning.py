@@ -278,14 +278,21 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def replanned(planned: Planned, recipe: Recipe, source: Source | None, exceptions: Exceptions) -> Plan:
-    """The plan again, with what an algorithm changes about it."""
+def replanned(planned: Planned, recipe: Recipe, source: Source | None, exceptions: Exceptions, graph: Graph) -> Plan:
+    """The plan again, with what an algorithm changes about it.
+
+    Args:
+        graph: the canonical graph, or what an algorithm made of it; rules speak of the canonical one.
+    """
     rules = resolve_rules(recipe.rules, planned.graph, source)
+    shapes = planned.plan.shapes
+    if any(name not in shapes for name in graph.values()):
+        shapes = {**concrete_shapes(graph, recipe.shapes), **shapes}
     return plan(
-        planned.graph,
+        graph,
         planned.target,
         recipe,
-        planned.plan.shapes,
+        shapes,
         _over(merged(rules.nodes, planned.choices), exceptions.nodes),
         _over(rules.tensors, exceptions.tensors),
         {**planned.kept, **exceptions.kept},
@@ -297,6 +304,13 @@ def _over(rules: Mapping[str, Change], changes: Mapping[str, Change]) -> dict[st
     """Rules with changes that win."""
     said = {name: change.model_dump(exclude_none=True) for name, change in changes.items()}
     return {**rules, **{name: rules.get(name, Change()).model_copy(update=new) for name, new in said.items()}}
+
+
+def rewritten(planned: Planned, chosen: Plan, graph: Graph) -> Planned:
+    """The model with what algorithms have made of its plan, and of its graph where they changed more than constants."""
+    if planned.graph.by_name.keys() == graph.by_name.keys():
+        return replace(planned, plan=chosen)
+    return replace(planned, plan=chosen, canonical=replace(planned.canonical, graph=graph))
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:

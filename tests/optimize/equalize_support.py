@@ -44,7 +44,7 @@ def laboratory(
         held_out=feeds,
         calibration=recipe.calibration,
         target=X86,
-        replan=lambda exceptions: made.plan,
+        replan=lambda exceptions, graph: made.plan,
         emit=lambda d: emit_qdq(d.graph, d.plan, d.activations, d.weights),
         options=Options(),
     )
