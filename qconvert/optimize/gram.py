@@ -30,37 +30,38 @@ class Moments:
 
 
 def moments(
-    node: Node, kernel: tuple[int, ...], wanted: Sequence[Array] | None, got: Sequence[Array], centred: bool = True
+    node: Node,
+    kernel: tuple[int, ...],
+    wanted: Sequence[Array] | None,
+    got: Sequence[Array],
+    centred: bool = True,
+    inputs: slice = slice(None),
 ) -> Moments:
-    """Second moments over all samples.
+    """Second moments over all samples, one of which is unfolded at a time; products in float32, sums in float64.
 
     Args:
         kernel: shape of the weight.
         wanted: FP32 inputs, one array a sample; None where only the delivered inputs count.
         got: delivered inputs, one array a sample.
         centred: around the means, where these are the business of a bias correction.
+        inputs: those of a neuron that are looked at.
     """
-    delivered = [rows(node, kernel, array) for array in got]
-    aimed = delivered if wanted is None else [rows(node, kernel, array) for array in wanted]
-    total = sum(q.shape[1] for q in delivered)
-    gram, mean = _products(delivered, delivered) / total, _sums(delivered) / total * centred
-    gram -= mean[:, :, None] * mean[:, None, :]
+    gram, cross, mean, aim = (np.zeros(()) for _ in range(4))
+    total = 0
+    for n, array in enumerate(got):
+        q = rows(node, kernel, array)[..., inputs]
+        gram = gram + np.matmul(q.transpose(0, 2, 1), q)
+        mean = mean + q.sum(axis=1, dtype=np.float64)
+        total += q.shape[1]
+        if wanted is not None:
+            x = rows(node, kernel, wanted[n])[..., inputs]
+            cross = cross + np.matmul(x.transpose(0, 2, 1), q)
+            aim = aim + x.sum(axis=1, dtype=np.float64)
+    mean = mean / total * centred
+    gram = gram / total - mean[:, :, None] * mean[:, None, :]
     if wanted is None:
         return Moments(gram, gram, total)
-    cross = _products(aimed, delivered) / total - (_sums(aimed) / total)[:, :, None] * mean[:, None, :]
-    return Moments(gram, cross, total)
-
-
-def _products(left: Sequence[Array], right: Sequence[Array]) -> Array:
-    """Sum over samples of xᵀq, [G, K, K]; products in float32, sums in float64."""
-    return sum(
-        (np.matmul(x.transpose(0, 2, 1), q).astype(np.float64) for x, q in zip(left, right, strict=True)),
-        start=np.zeros(()),
-    )
-
-
-def _sums(arrays: Sequence[Array]) -> Array:
-    return sum((a.sum(axis=1, dtype=np.float64) for a in arrays), start=np.zeros(()))
+    return Moments(gram, cross / total - (aim / total)[:, :, None] * mean[:, None, :], total)
 
 
 def rows(node: Node, kernel: tuple[int, ...], array: Array) -> Array:

@@ -8,6 +8,7 @@ error E |W x - W' q|²; that shrinks the signal a little in every layer, which p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -40,7 +41,11 @@ class Reconstruction(Settings):
     samples: Annotated[int, Field(ge=1)] = Field(default=64, description="samples to learn from, at most")
     max_inputs: Annotated[int, Field(gt=0)] = Field(
         default=4608,
-        description="layers with more inputs a neuron are rounded to nearest, which bounds memory and time",
+        description="inputs of a neuron whose Gram matrix is taken as a whole, at most; more are rounded in blocks, which bounds time",
+    )
+    memory: Annotated[float, Field(gt=0)] = Field(
+        default=1000.0,
+        description="MB for Gram matrices, and as much for the samples under way; less means smaller blocks and fewer samples",
     )
 
 
@@ -52,7 +57,7 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
         are left to rounding to nearest.
     """
     bench = _Bench(draft, lab, settings)
-    count = min(settings.samples, _affordable(draft))
+    count = min(settings.samples, _affordable(draft, settings.memory))
     walk(draft.reference, bench.quantized, draft.plan, lab.fit[:count], bench.visit, lab.options.threads)
     return bench.result()
 
@@ -63,16 +68,16 @@ def corrected(draft: Draft, lab: Lab) -> Draft:
 
 
 _PREVIEW = 16
-_BYTES = 1_000_000_000  # of live values of the walk
+_MATRICES = 5  # that live at once: the Gram matrix, damped, inverse, factor, copy
 _LIVE = 6  # tensors of the largest size that live at once, in both graphs together
 
 
-def _affordable(draft: Draft) -> int:
+def _affordable(draft: Draft, megabytes: float) -> int:
     """Samples whose live values fit into memory."""
     largest = max(
         (int(np.prod(draft.plan.shapes[name])) for name in draft.plan.tensors if name in draft.plan.shapes), default=1
     )
-    return max(8, int(_BYTES / (4 * _LIVE * max(largest, 1))))
+    return max(8, int(megabytes * 1e6 / (4 * _LIVE * max(largest, 1))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,20 +119,32 @@ class _Bench:
     def _weights(
         self, station: Station, original: Array, params: QuantParams, plan: WeightPlan
     ) -> tuple[Array, QuantParams]:
-        node, settings = station.node, self.settings
-        if not settings.rounding or node.op == "ConvTranspose" or _inputs(node, original) > settings.max_inputs:
+        node = station.node
+        if not self.settings.rounding or node.op == "ConvTranspose":
             return fake_quantize(original, params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        wanted = station.wanted_in if settings.asymmetric else None
-        found = moments(node, original.shape, wanted, station.got_in, self._corrects(node))
-        damping = settings.damping * (10 if found.rows < 4 * matrix.shape[2] else 1)
-        target = _targets(matrix, found.gram, found.cross, damping) if settings.asymmetric else matrix
+        parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape)]
         coarse = plan.axis is None or plan.format.bits < 8
-        whole = from_matrix(node, target, original.shape).astype(np.float32)
-        params = constant_params(whole, plan, "min-max" if coarse and not plan.block else self.lab.calibration.weights)
-        codes, params = _rounded(target, found.gram, params, damping, coarse)
+        whole = from_matrix(node, np.concatenate([part.target for part in parts], axis=2), original.shape)
+        method = "min-max" if coarse and not plan.block and len(parts) == 1 else self.lab.calibration.weights
+        codes, params = _rounded(parts, constant_params(whole.astype(np.float32), plan, method), coarse)
         params = self._with_room(node, params)
         return dequantize(from_matrix(node, codes, original.shape).astype(params.format.dtype), params), params
+
+    def _blocks(self, shape: tuple[int, ...]) -> list[slice]:
+        """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory."""
+        fitting = int((self.settings.memory * 1e6 / (8 * _MATRICES * shape[0])) ** 0.5)
+        size = max(1, min(self.settings.max_inputs, fitting))
+        return [slice(start, min(start + size, shape[2])) for start in range(0, shape[2], size)]
+
+    def _part(self, station: Station, kernel: tuple[int, ...], matrix: Array, inputs: slice) -> _Part:
+        node, settings = station.node, self.settings
+        wanted = station.wanted_in if settings.asymmetric else None
+        found = moments(node, kernel, wanted, station.got_in, self._corrects(node), inputs)
+        target = matrix[..., inputs]
+        damping = settings.damping * (10 if found.rows < 4 * target.shape[2] else 1)
+        aimed = _targets(target, found.gram, found.cross, damping) if settings.asymmetric else target
+        return _Part(inputs, aimed, found.gram, damping)
 
     def _with_room(self, node: Node, params: QuantParams) -> QuantParams:
         """Parameters under which the layer's bias fits into int32."""
@@ -174,14 +191,6 @@ def simulated(plan: Plan) -> Plan:
     return replace(plan, nodes=nodes)
 
 
-def _inputs(node: Node, array: Array) -> int:
-    return (
-        int(np.prod(array.shape[1:]))
-        if node.op == "Conv"
-        else int(array.shape[-1] if node.attr("transB", 0) else array.shape[0])
-    )
-
-
 def to_matrix(node: Node, array: Array) -> Array:
     """Weights as [groups, outputs of a group, inputs], float64."""
     if node.op == "Conv":
@@ -198,27 +207,40 @@ def from_matrix(node: Node, matrix: Array, shape: tuple[int, ...]) -> Array:
     return matrix[0] if node.op == "Gemm" and node.attr("transB", 0) else np.ascontiguousarray(matrix[0].T)
 
 
-def _rounded(
-    target: Array, gram: Array, params: QuantParams, damping: float, thorough: bool
-) -> tuple[Array, QuantParams]:
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some inputs of a layer, with the weights [G, O, K] to round and the Gram matrices [G, K, K]."""
+
+    inputs: slice
+    target: Array
+    gram: Array
+    damping: float
+
+
+def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tuple[Array, QuantParams]:
     """Codes [G, O, K] and parameters; scales of blocks, and those with zero points, stay as they are."""
-    scales, zeros = _spread(params.scale, params, target.shape), _spread(params.zero_point, params, target.shape)
-    limits = (params.format.qmin - zeros, params.format.qmax - zeros)
-    if params.block or zeros.any():
-        return gptq(target, gram, scales, limits, damping) + zeros, params
+    first, shape = parts[0], (*parts[0].target.shape[:2], sum(part.target.shape[2] for part in parts))
+    scales, zeros = (_spread(v, params, shape) for v in (params.scale, params.zero_point))
+    low, high = params.format.qmin - zeros, params.format.qmax - zeros
+    if params.block or zeros.any() or len(parts) > 1:
+        codes = [
+            gptq(p.target, p.gram, scales[..., p.inputs], (low[..., p.inputs], high[..., p.inputs]), p.damping)
+            for p in parts
+        ]
+        return np.concatenate(codes, axis=2) + zeros, params
     shared = params.scale.ndim == 0
-    codes, found = rounded(target, gram, scales[..., 0], limits, damping, shared, thorough)
-    own = (found.reshape(-1)[:1] if shared else found).reshape(params.scale.shape)
-    return codes, replace(params, scale=own.astype(np.float32))
+    found, own = rounded(first.target, first.gram, scales[..., 0], (low, high), first.damping, shared, thorough)
+    own = (own.reshape(-1)[:1] if shared else own).reshape(params.scale.shape)
+    return found, replace(params, scale=own.astype(np.float32))
 
 
 def _spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
-    """What holds for each scale, for each weight [G, O, K] (without blocks [G, O, 1])."""
-    channels, inputs = shape[0] * shape[1], shape[2]
+    """What holds for each scale, for each weight [G, O, K]."""
     each = values.astype(np.float64)
     if params.block:
-        return np.repeat(each, params.block, axis=1)[:, :inputs].reshape(shape)
-    return np.broadcast_to(each.reshape(-1), (channels,)).reshape(*shape[:2], 1)
+        return np.repeat(each, params.block, axis=1)[:, : shape[2]].reshape(shape)
+    channels = np.broadcast_to(each.reshape(-1), (shape[0] * shape[1],))
+    return np.broadcast_to(channels.reshape(*shape[:2], 1), shape)
 
 
 def _targets(matrix: Array, gram: Array, cross: Array, damping: float) -> Array:

@@ -130,3 +130,14 @@ def test_gptq_rounds_blocks_by_their_own_scales_and_zero_points(zero):
         errors = [np.square(x @ (weights - c * steps).T).sum() for c in (plain, codes)]
         gains.append(10 * np.log10(errors[0] / errors[1]))
     assert np.mean(gains) > 1
+
+
+def test_moments_of_some_inputs_are_a_block_of_the_whole():
+    rng = np.random.default_rng(4)
+    node = Node("Conv", ("x", "w"), ("y",), {"pads": (1, 1, 1, 1)})
+    samples = [rng.standard_normal((1, 3, 6, 6)).astype(np.float32) for _ in range(4)]
+    wanted = [x + rng.standard_normal(x.shape).astype(np.float32) for x in samples]
+    whole = moments(node, (4, 3, 3, 3), wanted, samples)
+    part = moments(node, (4, 3, 3, 3), wanted, samples, inputs=slice(5, 17))
+    assert np.allclose(part.gram, whole.gram[:, 5:17, 5:17], atol=1e-5)
+    assert np.allclose(part.cross, whole.cross[:, 5:17, 5:17], atol=1e-5)

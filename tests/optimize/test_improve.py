@@ -9,7 +9,7 @@ from quantize_support import bench, random, text_model
 from qconvert.calibrate import activation_params, fake_quantize
 from qconvert.canonicalize.opset import raise_opset
 from qconvert.optimize import ALGORITHMS, Step, improve, split
-from qconvert.optimize.lockstep import stations, walk
+from qconvert.optimize.lockstep import run_layer, stations, walk
 from qconvert.optimize.mixed import MixedPrecision, mixed_precision
 from qconvert.optimize.ranges import RangeChoice, choose_ranges
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
@@ -78,6 +78,23 @@ def test_rounded_weights_quantize_to_themselves(settings):
     for (name, index), params in fixed.weights.items():
         weights = fixed.graph.weights[fixed.graph.by_name[name].input(index)].numpy()
         assert np.array_equal(fake_quantize(weights, params), weights)
+
+
+@pytest.mark.parametrize("limit", [{}, {"memory": 0.04}, {"max_inputs": 36}])
+def test_gram_matrices_in_blocks_still_gain(limit):
+    """With little memory inputs are rounded in blocks, and errors are made up for inside a block only."""
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(rng.standard_normal((40, 1, 8, 8, 8)), axis=-1).astype(np.float32)
+    draft, lab = bench(net(), [{"x": x} for x in smooth], RECIPE)
+    inputs, layer = [feed["x"] for feed in lab.held_out], draft.reference.by_name["n_a"]
+    wanted = run_layer(layer, inputs, draft.reference.constant("wa"), None)
+
+    def error(settings):
+        done = reconstruct(draft, lab, settings).graph
+        got = run_layer(layer, inputs, done.constant(done.by_name["n_a"].input(1)), None)
+        return sum(float((g - w).var(axis=(0, 2, 3)).sum()) for g, w in zip(got, wanted, strict=True))
+
+    assert error(Reconstruction(**limit)) < 0.8 * error(Reconstruction(rounding=False))
 
 
 def test_reconstruction_starts_from_the_fp32_weights_however_often_it_runs():
