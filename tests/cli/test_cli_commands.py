@@ -302,6 +302,14 @@ def test_explain_every_code(cli: Cli) -> None:
         assert one.out.startswith(f"{code}: {row.title}\n{row.explanation}\n")
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_every_explanation_says_what_to_do(code: str) -> None:
+    """What happened is one sentence, what to do another one."""
+    text = CODES[code].explanation.replace("e.g.", "").replace("i.e.", "")
+    assert text.endswith(".")
+    assert sum(text.count(end) for end in (". ", "; ", ": ")) >= 1, "add a sentence that says what to do"
+
+
 def test_exit_codes() -> None:
     assert EXIT_CODES["R"] == 2
     assert [EXIT_CODES[letter] for letter in "XMDGVOT"] == [1, 3, 4, 5, 6, 7, 8]
