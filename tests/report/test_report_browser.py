@@ -15,6 +15,19 @@ import pytest
 from report_records import rich_record
 
 from qconvert.report import to_html
+from qconvert.report.comparison import (
+    Codes,
+    Comparison,
+    FigurePair,
+    LayerPair,
+    NodeChange,
+    Setting,
+    Side,
+    TensorChange,
+    WeightChange,
+    comparison_html,
+)
+from qconvert.report.evaluation import EvaluatedModel, Evaluation, EvaluationData, evaluation_html
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -105,6 +118,68 @@ def test_the_report_in_a_browser(tmp_path: Path, width: int) -> None:
     assert (found["worst"], found["best"]) == ("layer-40", "layer-1")
     assert found["strip"] == "n0 (Softmax): float, no integer kernel for `Softmax`"
     assert found["closed"] == 0
+
+
+LOOK = """
+const frame = document.querySelector("iframe");
+frame.addEventListener("load", () => {
+  const doc = frame.contentDocument, win = frame.contentWindow, found = {};
+  found.wide = doc.documentElement.scrollWidth - doc.documentElement.clientWidth;
+  found.sticking = [...doc.querySelectorAll("main *, header *")]
+    .filter((e) => !e.closest(".scroll, svg, pre, .tick, .cells, details:not([open])"))
+    .filter((e) => e.getBoundingClientRect().right > doc.documentElement.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80));
+  const dot = doc.querySelector("path[data-tip]");
+  if (dot) dot.dispatchEvent(new win.PointerEvent("pointerenter"));
+  found.tip = doc.getElementById("tip").textContent;
+  const head = doc.querySelector("table.sortable th");
+  if (head) head.click();
+  found.sorted = head ? head.getAttribute("aria-sort") : null;
+  document.body.textContent = "";
+  document.title = JSON.stringify(found);
+});
+"""
+
+
+def both_pages() -> dict[str, str]:
+    """An evaluation of two models and a comparison of two runs, with something in every part."""
+    measured = rich_record().measurements
+    names = ("models/a/model.onnx", "models/b/a-rather-long-name-of-a-model.int8.onnx")
+    models = tuple(
+        EvaluatedModel(name=name, runtime="onnxruntime", bytes=4000 - n, fidelity=measured.fidelity if n else None, metrics=measured.metrics, latency=measured.latency, examples=measured.examples if n else None)
+        for n, name in enumerate(names)
+    )  # fmt: skip
+    data = EvaluationData(folder="data", samples=200, labelled=True, digest="0")
+    evaluation = Evaluation(
+        tool_version="0", status="done", reference=0, models=models, data=data, gates=rich_record().gates
+    )
+    sides = [
+        Side(name=name, what="run record", bytes=100, nodes=3, integer=2, float_=1, quantized_tensors=2)
+        for name in names
+    ]
+    comparison = Comparison(
+        tool_version="0",
+        status="gates failed",
+        a=sides[0],
+        b=sides[1],
+        figures=(FigurePair(name="sqnr", unit="db", a=30.0, b=28.5, change="-1.5 dB"),),
+        nodes=(NodeChange(node="stage1/<conv>", op="Conv", a="integer", b="float", why="no profit"),),
+        tensors=(TensorChange(tensor="t", a=Codes(format="uint8", scale=0.1, zero_point=3), b=None),),
+        weights=(WeightChange(weight="w", a="float32", b="int8, 16 scales", sqnr_db=41.0),),
+        layers=tuple(LayerPair(tensor=f"t{n}", op="Conv", a=40.0 - n, b=38.0 - n) for n in range(20)),
+        settings=(Setting(key="calibration.method", a="mse", b="percentile"),),
+    )
+    return {"evaluation": evaluation_html(evaluation), "comparison": comparison_html(comparison)}
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("name", ["evaluation", "comparison"])
+def test_the_other_pages_in_a_browser(tmp_path: Path, name: str, width: int) -> None:
+    found, console = opened(tmp_path, both_pages()[name], width, LOOK)
+    assert console == ""
+    assert found["wide"] <= 0
+    assert found["sticking"] == []
+    assert found["sorted"] == "ascending"
+    assert found["tip"].startswith("t0\nConv") == (name == "comparison")
 
 
 def test_the_console_check_sees_errors(tmp_path: Path) -> None:
