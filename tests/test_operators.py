@@ -362,7 +362,8 @@ def test_a_builder_writes_what_the_qdq_form_computes(op: str) -> None:
             _assert_accurate(case, made, target)
 
 
-DYNAMIC = [(target, op) for target in TARGETS.values() for op in target.dynamic]
+# LSTM layers, in which errors go through many steps, have tests of their own.
+DYNAMIC = [(target, op) for target in TARGETS.values() for op in target.dynamic if OPS[op].weighted]
 
 
 @pytest.mark.parametrize(("target", "op"), [pytest.param(t, op, id=f"{t.name}, {op}") for t, op in DYNAMIC])

@@ -14,6 +14,7 @@ from ..targets.model import Format
 from .weights import Layout, bias_codes, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)
+MICROSOFT = "com.microsoft"
 INT8 = 3  # ONNX TensorProto.INT8
 
 Key: TypeAlias = tuple[str, tuple[int, ...], bytes, bytes]
@@ -72,7 +73,8 @@ class Constants:
         if key not in self._operands:
             stored, self._operands[key] = self.codes(name, params, layout), self._edit.fresh(f"{name}/int8")
             shape = self._graph.weight_shape(name)
-            self._edit.set_type(self._operands[key], TensorType("int8", shape[::-1] if layout == "turned" else shape))
+            turned = (*shape[:-2], shape[-1], shape[-2]) if layout == "turned" else shape
+            self._edit.set_type(self._operands[key], TensorType("int8", turned))
             node_name = self._edit.fresh_node(f"{name}/Cast")
             self._edit.add(Node("Cast", (stored,), (self._operands[key],), {"to": INT8}, node_name))
         return self._operands[key]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..calibrate import QuantParams
-from ..graph import Edit, Node
-from .constants import Constants
+from ..graph import Array, Edit, Graph, Node
+from .constants import MICROSOFT, Constants
+
+_LSTM_INPUTS = 8  # of the float operator, from the data to the peepholes
 
 
 def dynamic_product(
@@ -52,3 +56,24 @@ def dynamic_product(
     if biased:
         nodes.append(Node("Add", (result, node.input(2)), node.outputs, name=edit.fresh_node(f"{node.name}/bias")))
     return nodes
+
+
+def dynamic_lstm(constants: Constants, graph: Graph, node: Node, params: tuple[QuantParams, QuantParams]) -> Node:
+    """An LSTM with its input and its state quantized at every step: DynamicQuantizeLSTM (com.microsoft).
+
+    Args:
+        params: symmetric int8 parameters of the input's and the state's weights [D, 4H, K], one scale a row or one in all.
+    """
+    directions = graph.weight_shape(node.inputs[1])[0]
+    inputs = [*node.inputs, *[""] * (_LSTM_INPUTS - len(node.inputs))]
+    for index, found in enumerate(params, 1):
+        name = node.inputs[index]
+        inputs[index] = constants.operand(name, found, "turned")
+        scale, zero = (_by_direction(a, directions) for a in (found.scale, found.zero_point.astype(np.int8)))
+        inputs += [constants.shared(scale, f"{name}/scale"), constants.shared(zero, f"{name}/zero_point")]
+    return Node("DynamicQuantizeLSTM", tuple(inputs), node.outputs, node.attributes, node.name, MICROSOFT)
+
+
+def _by_direction(values: Array, directions: int) -> Array:
+    """One scale a direction and row [D, 4H], or one a direction [D]."""
+    return np.tile(values, (directions, 1)) if values.ndim else np.full(directions, values)

@@ -9,9 +9,9 @@ from ..graph import Edit, Graph, Node, TensorType
 from ..ops import Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
 from ..targets.model import Format
-from .constants import Constants, Key, bias_params, value_of
-from .dynamic import dynamic_product
-from .stored import MICROSOFT, STORES, Shelf
+from .constants import MICROSOFT, Constants, Key, bias_params, value_of
+from .dynamic import dynamic_lstm, dynamic_product
+from .stored import STORES, Shelf
 from .weights import anchor_scale
 
 _ANCHOR = Format("int16", symmetric=True, narrow=True, bits=16)
@@ -70,6 +70,9 @@ class QdqWriter:
     def _place(self, node: Node) -> None:
         chosen = self.plan.nodes[node.name]
         match chosen.kind:
+            case Kind.DYNAMIC if node.op == "LSTM":
+                both = (self.weights[node.name, 1], self.weights[node.name, 2])
+                self.edit.replace(node, dynamic_lstm(self.constants, self.graph, node, both))
             case Kind.DYNAMIC:
                 params = self.weights[node.name, 1]
                 self.edit.replace(node, *dynamic_product(self.edit, self.constants, node, params, self._shared))

@@ -16,8 +16,8 @@ from ..calibrate import QuantParams, quantize
 from ..graph import Array, Graph, Node
 from ..ops import Role, inputs_with
 from ..plan import NodePlan, Plan
+from .constants import MICROSOFT
 from .qdq import QdqWriter
-from .stored import MICROSOFT
 
 
 def emit_qoperator(

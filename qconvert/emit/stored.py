@@ -15,11 +15,10 @@ import numpy as np
 
 from ..calibrate import QuantParams
 from ..graph import Array, Dim, Edit, Graph, Node
-from .constants import Constants, Key, value_of
+from .constants import MICROSOFT, Constants, Key, value_of
 from .weights import packed
 
 FLOAT = 1  # ONNX TensorProto.FLOAT
-MICROSOFT = "com.microsoft"
 PACKED_BLOCKS = (16, 32, 64, 128, 256)  # that MatMulNBits and GatherBlockQuantized both know
 
 

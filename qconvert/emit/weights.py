@@ -10,7 +10,7 @@ from ..calibrate import QuantParams, quantize
 from ..graph import Array, Lazy, Weight
 from ..targets.model import Format
 
-# As the weight; a matrix with its axes swapped; [C, blocks, block]; the same packed into bytes, of rank 3 or as rows.
+# As the weight; with its last two axes swapped; [C, blocks, block]; the same packed into bytes, of rank 3 or as rows.
 Layout: TypeAlias = Literal["own", "turned", "blocks", "packed", "packed-rows"]
 
 
@@ -20,7 +20,7 @@ def quantized(weight: Weight, params: QuantParams, layout: Layout = "own") -> We
     def codes() -> Array:
         array = quantize(weight.numpy(), params)
         if layout in ("own", "turned"):
-            return np.ascontiguousarray(array.T if layout == "turned" else array)
+            return np.ascontiguousarray(np.swapaxes(array, -1, -2) if layout == "turned" else array)
         blocks = _blocks(array, params)
         return blocks if layout == "blocks" else packed(_unsigned(blocks, params.format), params.format).reshape(shape)
 
@@ -30,7 +30,7 @@ def quantized(weight: Weight, params: QuantParams, layout: Layout = "own") -> We
 
 def _extent(shape: tuple[int, ...], params: QuantParams, layout: Layout) -> tuple[int, ...]:
     if layout in ("own", "turned"):
-        return shape[::-1] if layout == "turned" else shape
+        return (*shape[:-2], shape[-1], shape[-2]) if layout == "turned" else shape
     channels, blocks = params.scale.shape
     size = params.block if layout == "blocks" else params.block * params.format.width // 8
     return (channels, blocks * size) if layout == "packed-rows" else (channels, blocks, size)

@@ -63,7 +63,7 @@ def candidates(
         if host:
             found[node.name] = Candidate(Kind.ABSORBED, host=host)
             continue
-        found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic)
+        found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic, recipe.mode == "auto")
     return found
 
 
@@ -130,9 +130,11 @@ def _is_float(graph: Graph, name: str) -> bool:
     return graph.type_of(name).dtype in ("float32", "float16", "bfloat16", "float64", None)
 
 
-def _candidate(call: Call, target: Target, rule: Change, dynamic: bool) -> Candidate:
+def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bool) -> Candidate:
+    """What a node may become; `free` leaves the mode of operators without static kernels to the target."""
     node, forced = call.node, rule.keep == "integer"
     wants_dynamic = dynamic if rule.mode is None else rule.mode == "dynamic"
+    wants_dynamic = wants_dynamic or (rule.mode is None and free and not target.kernels_of(node.op))
     if wants_dynamic and node.op in target.dynamic and _can_be_dynamic(call):
         return Candidate(Kind.DYNAMIC, forced=forced)
     if _is_lookup(call):
@@ -172,8 +174,15 @@ def _has_constant_bias(call: Call) -> bool:
 
 
 def _can_be_dynamic(call: Call) -> bool:
-    """MatMulInteger needs a constant weight of rank 2; of Gemm only plain products can be spelled with it."""
+    """Whether the weights are constant and the call can be spelled: MatMulInteger takes matrices and of Gemm plain products."""
     node = call.node
+    if node.op == "LSTM":
+        weights = inputs_with(node, Role.WEIGHT)
+        return (
+            node.attr("layout", 0) == 0
+            and len(weights) == 2
+            and all(node.input(i) in call.graph.weights for i in weights)
+        )
     if node.input(1) not in call.graph.weights or len(call.shape(1)) != 2:
         return False
     return node.op != "Gemm" or (

@@ -226,7 +226,8 @@ def weight_plans(
         if chosen.kind in (Kind.INTEGER, Kind.DYNAMIC):
             for i in inputs_with(node, Role.WEIGHT):
                 if node.input(i) in work.graph.weights:
-                    found[node.name, i] = _weight_plan(work, node, i)
+                    plan = _weight_plan(work, node, i)
+                    found[node.name, i] = plan if chosen.kind is Kind.INTEGER else replace(plan, gates=0)
         if chosen.kind is Kind.INTEGER and chosen.writes:
             for i in inputs_with(node, Role.DATA):
                 if node.input(i) in work.graph.weights:

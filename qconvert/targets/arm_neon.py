@@ -21,6 +21,7 @@ FLOAT = {
     "depthwise-1d": Cost(500, mac=2.95 * _NS),
     "gemm": Cost(500, mac=0.322 * _NS),
     "gemm-row": Cost(500, mac=0.61 * _NS),
+    "lstm": Cost(2000, mac=0.61 * _NS),
     "batched-matmul": Cost(500, mac=0.35 * _NS),
     "silu-gate": Cost(),
     "silu-product": Cost(500, write=6 * _NS),
@@ -78,6 +79,7 @@ INTEGER = {
 DYNAMIC = {
     "gemm": Cost(1500, mac=0.12 * _NS, read=3 * _NS, write=3 * _NS),
     "gemm-row": Cost(1500, mac=0.5 * _NS),
+    "lstm": Cost(4000, mac=0.5 * _NS),
 }
 
 ARM_NEON = replace(

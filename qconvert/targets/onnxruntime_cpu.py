@@ -47,7 +47,7 @@ _FINE = (
     (2, 16),
 )  # activations are rounded in the same blocks: 128 costs 4 dB on transformers and saves 15 % of the time
 _PRODUCTS = ("MatMul", "Gemm")
-_LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather")
+_LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather", "LSTM")
 _FACTORS = (Limit("weight-rank", 2), *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")))
 _MATRIX = (*_FACTORS, Limit("bias-vector"))
 _FUSES = "DQMatMulToMatMulNBits, optimized graphs of onnxruntime 1.31.1"
@@ -78,7 +78,7 @@ ONNXRUNTIME_CPU = Target(
     checks=(),
     formats=("qdq", "qoperator"),
     absorbs=("Relu", "Clip"),
-    dynamic=("MatMul", "Gemm"),
+    dynamic=("MatMul", "Gemm", "LSTM"),
     attention_mode="dynamic",
     weight_forms=WEIGHT_FORMS,
     halves=("float16",),

@@ -25,6 +25,7 @@ FLOAT = {
     "gemm-large": Cost(0, mac=0.01869, weight=0.0419, out_block=16),
     "gemm-few": Cost(879, mac=0.01754, write=0.0349, out_block=16),
     "gemm-few-large": Cost(879, mac=0.0205, write=0.0349, out_block=16),
+    "lstm": Cost(3000, mac=0.0355),
     "gemm-row": Cost(690, mac=0.05003, read=0.3229, out_block=16),
     "gemm-row-large": Cost(690, mac=0.053, read=0.3229, out_block=16),
     "batched-matmul": Cost(1668, mac=0.0171, write=0.0345, read=0.06, out_block=16),
@@ -104,6 +105,7 @@ INTEGER = {
 DYNAMIC = {
     "gemm": Cost(2126, mac=0.00459, read=0.1296, write=0.1789, weight=0.0023, out_block=16, in_block=4),
     "gemm-few": Cost(2159, mac=0.00533, write=0.5115, out_block=16, in_block=4),
+    "lstm": Cost(6000, mac=0.0185),
     "gemm-row": Cost(1749, mac=0.01438, write=1.8099, out_block=16, in_block=4),
 }
 

@@ -205,7 +205,10 @@ class Board:
     def _of_nodes(self, state: State, names: Iterable[str]) -> Iterator[int]:
         for name in names:
             kind = state.nodes[name].kind
-            coarse = kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP) and ("weights", name) not in state.exact
+            coarse = (
+                kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP, Kind.WEIGHT_ONLY)
+                and ("weights", name) not in state.exact
+            )
             if coarse and ("weight", name, "") in self._column:
                 yield self._column["weight", name, ""]
             if kind is Kind.DYNAMIC and ("dynamic", name, "") in self._column:
@@ -294,7 +297,7 @@ def _around_tensors(state: State) -> Iterator[Move]:
 
 def _single_nodes(state: State) -> Iterator[Move]:
     for name in dict.fromkeys(name for name, _ in state.plan.weights):
-        if state.nodes[name].kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP):
+        if state.nodes[name].kind in (Kind.INTEGER, Kind.DYNAMIC, Kind.LOOKUP, Kind.WEIGHT_ONLY):
             yield Move("float", (name,), about=name)
 
 

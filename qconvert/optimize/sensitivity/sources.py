@@ -97,7 +97,9 @@ def _weights(draft: Draft, base: Graph) -> Iterator[Source]:
 
 def _dynamic(plan: Plan, base: Graph, target: Target) -> Iterator[Source]:
     for node in base.nodes:
-        chosen = plan.nodes.get(node.name)
+        chosen, row = plan.nodes.get(node.name), spec(node)
+        if row is None or not row.weighted:
+            continue  # the error of an input goes through products linearly, but not through an LSTM
         if chosen is not None and (chosen.kind is Kind.DYNAMIC or may_be_dynamic(node, base, plan, target)):
             yield Source("dynamic", node.name)
 
