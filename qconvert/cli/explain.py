@@ -12,7 +12,12 @@ from .console import out
 
 def explain(
     code: Annotated[
-        str | None, typer.Argument(help="A code such as D004; without one all are listed.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A code such as D004; without one all are listed.",
+            show_default=False,
+            autocompletion=lambda incomplete: [code for code in CODES if code.startswith(incomplete.upper())],
+        ),
     ] = None,
 ) -> int:
     """Explain a diagnostic or reason code."""

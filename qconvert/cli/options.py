@@ -18,7 +18,13 @@ RecipeFile = Annotated[
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", "-t", help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.", show_default=False),
+    typer.Option(
+        "--target",
+        "-t",
+        help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.",
+        show_default=False,
+        autocompletion=lambda incomplete: [name for name in TARGETS if name.startswith(incomplete)],
+    ),
 ]
 TargetNames = Annotated[
     list[str] | None,

@@ -217,3 +217,24 @@ def test_equal_bytes_with_another_hash_seed(place: Place) -> None:
         assert ran.returncode == 0, ran.stderr
         found.append(output.read_bytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("qconvert conv", "convert"),
+        ("qconvert plan -t x86", "x86-vnni"),
+        ("qconvert explain D00", "D004"),
+        ("qconvert emulator ", "setup"),
+    ],
+)
+def test_shell_completion(words: str, wanted: str) -> None:
+    environment = {
+        **os.environ,
+        "_QCONVERT_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    code = "import sys; sys.argv = ['qconvert']; from qconvert.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert wanted in done.stdout.split(), done.stderr
