@@ -127,7 +127,7 @@ def spotter(path: Path) -> None:
     rng = np.random.default_rng(7)
     tensors = {"w1": weight(rng, 8, 1, 3, 3), "w3": weight(rng, 4, 8 * 8 * 5)}
     nodes = [
-        helper.make_node("Conv", ["x", "w1"], ["c"], name="conv", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Conv", ["x", "w1"], ["c"], name="conv1", pads=[1, 1, 1, 1], strides=[2, 2]),
         helper.make_node("Relu", ["c"], ["r"], name="relu"),
         helper.make_node("Flatten", ["r"], ["f"], name="flatten"),
         helper.make_node("Gemm", ["f", "w3"], ["y"], name="classifier", transB=1),
@@ -137,6 +137,24 @@ def spotter(path: Path) -> None:
     onnx.save(model(nodes, *shapes, tensors), path)
 
 
+def foreign(path: Path) -> None:
+    """What onnxruntime's own quantizer makes of `spotter`."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._rows = iter(_patterns().astype(np.float32)[:, None])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            row = next(self._rows, None)
+            return None if row is None else {"x": row}
+
+    source = path.with_name("float-of-it.onnx")
+    spotter(source)
+    quantize_static(source, path, Reader(), per_channel=True, activation_type=QuantType.QUInt8)
+    source.unlink()
+
+
 def unlabelled(folder: Path) -> None:
     """Images without labels."""
     coloured_images(folder, labelled=False)
@@ -144,6 +162,9 @@ def unlabelled(folder: Path) -> None:
 
 # Name in the text to what makes it; a name that ends with / is a folder.
 STAND_INS: Mapping[str, Callable[[Path], None]] = {
+    "model.onnx": spotter,
+    "dataset/": keywords,
+    "quantized.onnx": foreign,
     "resnet50.onnx": lambda path: classifier(path, 224),
     "imagenet/": coloured_images,
     "yolox.onnx": detector,
