@@ -156,7 +156,7 @@ def key_of(options: Mapping[str, Any]) -> str:
 
 
 def _absolute(value: object) -> str:
-    return str(value.absolute()) if isinstance(value, Path) else str(value)
+    return os.path.abspath(value) if isinstance(value, Path) else str(value)
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -63,6 +63,8 @@ def test_nothing_is_done_twice(project: Project) -> None:
         project.touch(path)
     assert idle(project.run(), output)
     assert {path: path.read_bytes() for path in before} == {path: content for path, (_, content) in before.items()}
+    project.place = Place(project.root / ".." / project.root.name)  # another way to say the same
+    assert idle(project.run(), output)
     assert project.run("-q") == Ran(0, "", "")
     assert project.run("--json").json["outputs"][0]["path"] == str(output)
 
