@@ -228,6 +228,7 @@ def weight_plans(
                 if node.input(i) in work.graph.weights:
                     plan = _weight_plan(work, node, i)
                     found[node.name, i] = plan if chosen.kind is Kind.INTEGER else replace(plan, gates=0)
+                    _check_small(work, node, plan, _operand_format(work, node, nodes, tensors))
         if chosen.kind is Kind.INTEGER and chosen.writes:
             for i in inputs_with(node, Role.DATA):
                 if node.input(i) in work.graph.weights:
@@ -239,6 +240,16 @@ def weight_plans(
             for i in stored_inputs(node, work.graph):
                 found[node.name, i] = stored_plan(node, i, work.graph, candidate.form, candidate.block, wish)
     return found
+
+
+def _check_small(work: Work, node: Node, weight: WeightPlan, result: Format) -> None:
+    if work.target.small_ops and weight.format.bits == 4 and result.bits > 8:
+        raise fail(
+            "R009",
+            f"{work.target.title} has no kernel for {node.op} with 4-bit weights and 16-bit activations",
+            node.name,
+            "remove one of `weight_bits` and `bits`",
+        )
 
 
 def _operand_format(work: Work, node: Node, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> Format:
@@ -265,6 +276,13 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
                 "set `mode: weight-only` for this node, or leave its weights at 8 bits"
                 if work.target.weight_forms
                 else "leave the weights of this node at 8 bits",
+            )
+        if work.target.small_ops and node.op not in work.target.small_ops:
+            raise fail(
+                "R009",
+                f"{work.target.title} has no kernel for {node.op} with 4-bit weights",
+                node.name,
+                f"match {', '.join(work.target.small_ops)} only",
             )
         if per_channel and node.op in work.target.per_tensor:
             raise fail(

@@ -221,6 +221,7 @@ class Target:
     narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
     options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: keep_layout, limits
     small_weight: Format | None = None  # 4-bit weights by rule, in integer arithmetic
+    small_ops: tuple[str, ...] = ()  # operators with a kernel for them; none named: all
     weight_forms: tuple[WeightForm, ...] = ()  # of layers that compute in float, the preferred one first
     simulation: str = ""  # format in which onnxruntime runs the same numbers, where it cannot load the written one
     per_channel: bool = True

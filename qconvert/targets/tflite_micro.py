@@ -139,6 +139,7 @@ TFLITE_MICRO = Target(
     options=("keep_layout", "limits"),
     io=("integer", "float"),
     small_weight=Format("int4", symmetric=True, narrow=True, bits=4),
+    small_ops=("Conv", "Gemm", "MatMul"),
     simulation="qdq",
     absorbs=("Relu", "Clip"),
     deployed_here=False,

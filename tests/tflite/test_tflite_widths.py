@@ -1,6 +1,7 @@
 """16-bit activations and 4-bit weights, by rule."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from onnx import helper
 from tflite_support import PLAIN, artefact_of, convert, feeds_of, interpreters, onnx_model, random
 
 from qconvert.errors import QConvertError
+from qconvert.graph import Array
 from qconvert.recipe.types import Change, Match, Rule
 
 
@@ -88,6 +90,64 @@ def test_operators_without_a_16_bit_kernel_are_refused_by_name(tmp_path: Path) -
     with pytest.raises(QConvertError, match="16-bit kernel for HardSwish") as caught:
         artefact_of(model, tmp_path, feeds_of(model), PLAIN.model_copy(update={"rules": (wide(tensor="*"),)}))
     assert (caught.value.diagnostics[0].code, caught.value.diagnostics[0].where) == ("R009", "culprit")
+
+
+@pytest.mark.parametrize(
+    ("op", "weight", "attributes"),
+    [
+        ("ConvTranspose", random(4, 3, 2, 2), {"strides": [2, 2]}),
+        ("PRelu", random(4, 1, 1), {}),
+    ],
+)
+def test_operators_without_a_4_bit_kernel_are_refused_by_name(
+    op: str, weight: Array, attributes: dict[str, Any], tmp_path: Path
+) -> None:
+    node = helper.make_node(op, ["x", "w"], ["y"], name="culprit", **attributes)
+    model = onnx_model([node], {"x": (1, 4, 5, 5)}, ["y"], {"w": weight})
+    small = Rule(match=Match(op="*"), set=Change(weight_bits=4))
+    with pytest.raises(QConvertError, match=f"no kernel for {op} with 4-bit weights") as caught:
+        artefact_of(model, tmp_path, feeds_of(model), PLAIN.model_copy(update={"rules": (small,)}))
+    assert (caught.value.diagnostics[0].code, caught.value.diagnostics[0].where) == ("R009", "culprit")
+
+
+def test_4_bit_weights_under_16_bit_activations_are_refused(tmp_path: Path) -> None:
+    model = network()
+    both = Rule(match=Match(op="Conv"), set=Change(weight_bits=4, bits=16))
+    with pytest.raises(QConvertError, match="4-bit weights and 16-bit activations") as caught:
+        artefact_of(model, tmp_path, feeds_of(model), PLAIN.model_copy(update={"rules": (both,)}))
+    assert (caught.value.diagnostics[0].code, caught.value.diagnostics[0].where) == ("R009", "depth")
+
+
+WIDE: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {
+    "Split": (["x"], ["y", "z"], {"axis": 1}),
+    "Concat": (["x", "v"], ["y"], {"axis": 1}),
+    "ConvTranspose": (["x", "k"], ["y"], {"strides": [2, 2]}),
+    "Softmax": (["x"], ["y"], {"axis": 1}),
+    "MaxPool": (["x"], ["y"], {"kernel_shape": [2, 2]}),
+    "Max": (["x", "v"], ["y"], {}),
+    "PRelu": (["x", "s"], ["y"], {}),
+    "ReduceMean": (["x"], ["y"], {"axes": [1]}),
+    "Slice": (["x", "back", "end", "last", "back"], ["y"], {}),
+}
+
+
+@interpreters
+@pytest.mark.parametrize("op", WIDE)
+def test_16_bits_through_an_operator_in_both_interpreters(op: str, tmp_path: Path) -> None:
+    inputs, outputs, attributes = WIDE[op]
+    weights = {
+        "k": random(4, 3, 2, 2),
+        "s": random(4, 1, 1),
+        "back": np.array([-1]),
+        "end": np.array([-9]),
+        "last": np.array([3]),
+    }
+    given = {name: array for name, array in weights.items() if name in inputs}
+    fed = {name: (1, 4, 6, 6) for name in inputs if name not in weights}
+    model = onnx_model([helper.make_node(op, inputs, outputs, name="node", **attributes)], fed, outputs, given)
+    found = convert(model, tmp_path, recipe=PLAIN.model_copy(update={"rules": (wide(tensor="*"),)}))
+    assert found.worst_db > 45
+    assert found.largest_gap <= 1
 
 
 def test_int4_values_are_packed_low_half_first() -> None:

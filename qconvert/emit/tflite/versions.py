@@ -15,8 +15,9 @@ from .model import Tensor
 # Operators by the versions for (int8, int16) input; all others have version 1, or a row of their own below.
 _BY_TYPE: dict[tuple[int, int], tuple[str, ...]] = {
     (2, 3): ("AVERAGE_POOL_2D", "MAX_POOL_2D", "LOGISTIC", "TANH", "SOFTMAX", "MEAN", "MIRROR_PAD", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RSQRT", "CONCATENATION", "DEQUANTIZE", "ABS", "BATCH_MATMUL"),
-    (2, 4): ("MAXIMUM", "MINIMUM", "GATHER", "MUL", "SPLIT_V", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+    (2, 4): ("MAXIMUM", "MINIMUM", "GATHER", "MUL", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
     (2, 1): ("STRIDED_SLICE", "SPACE_TO_DEPTH", "SUM", "LOG_SOFTMAX", "SQUARED_DIFFERENCE", "ARG_MAX", "ARG_MIN", "L2_NORMALIZATION"),
+    (2, 2): ("SPLIT_V",),
     (1, 2): ("LEAKY_RELU",),
     (3, 3): ("BROADCAST_TO",),
     (3, 1): ("REVERSE_V2", "CONV_2D", "DEPTHWISE_CONV_2D"),
