@@ -4,7 +4,7 @@ from .collect import Observer, collect, watchable
 from .given import params_for_span
 from .methods import RANGE_METHODS, MethodOptions
 from .params import QuantParams, dequantize, fake_quantize, params_fixed, params_for_range, params_for_scale, quantize
-from .ranges import activation_params, block_rows, constant_params, fit_bias, weight_params
+from .ranges import activation_params, block_rows, constant_params, fit_bias, table_params, weight_params
 from .sketch import Sketch, Sketcher, sketch_of
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "params_for_span",
     "quantize",
     "sketch_of",
+    "table_params",
     "watchable",
     "weight_params",
 ]

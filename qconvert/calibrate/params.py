@@ -8,6 +8,7 @@ import numpy as np
 
 from ..graph import Array
 from ..targets.model import Format
+from .levels import nearest
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # a subnormal scale loses precision and is refused by accelerators
 
@@ -20,6 +21,7 @@ class QuantParams:
         scale: float32, scalar [], one a channel [C], or one a block [C, ceil(K / block)].
         zero_point: integers of the format's dtype, same shape.
         axis: channel axis; None for one scale.
+        table: levels [2^bits], ascending, that codes are indices of: real = scale * table[code]; None for evenly spaced codes.
         block: number of a channel's K values, in the order of the remaining axes, that share a scale; 0 for all of them.
     """
 
@@ -28,15 +30,20 @@ class QuantParams:
     zero_point: Array
     axis: int | None = None
     block: int = 0
+    table: Array | None = None
 
     @property
     def low(self) -> Array:
         """Smallest real value that a code stands for."""
+        if self.table is not None:
+            return np.asarray(self.scale * self.table[0])
         return np.asarray(self.scale * (self.format.qmin - self.zero_point.astype(np.float32)))
 
     @property
     def high(self) -> Array:
         """Largest real value that a code stands for."""
+        if self.table is not None:
+            return np.asarray(self.scale * self.table[-1])
         return np.asarray(self.scale * (self.format.qmax - self.zero_point.astype(np.float32)))
 
 
@@ -79,6 +86,8 @@ def params_fixed(format_: Format, scale: float, zero_point: int) -> QuantParams:
 def quantize(values: Array, params: QuantParams) -> Array:
     """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
     scale, zero = _along(params, values.shape)
+    if params.table is not None:
+        return nearest(values / scale, params.table).astype(np.uint8)
     return np.asarray(_codes(values, scale, zero, params.format).astype(params.format.dtype))
 
 
@@ -91,11 +100,15 @@ def _codes(values: Array, scale: Array, zero: Array, format_: Format) -> Array:
 def dequantize(codes: Array, params: QuantParams) -> Array:
     """Real values of codes (ONNX DequantizeLinear)."""
     scale, zero = _along(params, codes.shape)
+    if params.table is not None:
+        return np.asarray(params.table[codes.astype(np.intp)] * scale)
     return np.asarray((codes.astype(np.float32) - zero) * scale)
 
 
 def fake_quantize(values: Array, params: QuantParams) -> Array:
     """Real values after a round trip through the codes."""
+    if params.table is not None:
+        return dequantize(quantize(values, params), params)
     scale, zero = _along(params, values.shape)
     return np.asarray((_codes(values, scale, zero, params.format).astype(np.float32) - zero) * scale)
 

@@ -16,6 +16,8 @@ from ..targets.model import Format
 from .collect import check_finite
 from .given import params_for_span
 from .grid import grid_reach
+from .half import SMALLEST
+from .levels import fitted
 from .methods import RANGE_METHODS, MethodOptions
 from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
 from .sketch import LEVELS, Sketch
@@ -103,6 +105,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
             keep it, whatever the method.
     """
     rows = block_rows(array, chosen.axis, chosen.block)
+    if chosen.levels:
+        return table_params(array, rows, chosen)
     rows = rows.reshape(chosen.gates, -1) if chosen.axis is not None and chosen.gates else rows
     low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
     if chosen.format.symmetric:
@@ -124,6 +128,22 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     params = params_for_range(chosen.format, low, high, chosen.axis, chosen.block)
     shape = () if chosen.axis is None else (array.shape[chosen.axis], -1) if chosen.block else (-1,)
     return replace(params, scale=params.scale.reshape(shape), zero_point=params.zero_point.reshape(shape))
+
+
+def table_params(array: Array, rows: Array, chosen: WeightPlan, importance: Array | None = None) -> QuantParams:
+    """Levels and scales of a weight; scales are float16 numbers where these are precise enough.
+
+    Args:
+        rows: the values that share a scale, see `block_rows`.
+        importance: of the squared error of each value of `rows`; None for all alike.
+    """
+    table, scale = fitted(rows, chosen.levels, chosen.format.bits, importance)
+    small = scale.astype(np.float16).astype(np.float32)
+    scale = small if np.isfinite(small).all() and small.min(initial=1.0) >= SMALLEST["float16"] else scale
+    shape = (array.shape[chosen.axis or 0], -1) if chosen.block else (-1,)
+    zero = np.zeros(scale.shape, dtype=chosen.format.dtype)
+    scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return QuantParams(chosen.format, scale, zero, chosen.axis, chosen.block, table)
 
 
 def block_rows(array: Array, axis: int | None, block: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from ..calibrate import QuantParams, params_for_scale
 from ..graph import Array, Edit, Graph, Node, TensorType, Weight
 from ..targets.model import Format
-from .weights import Layout, bias_codes, quantized
+from .weights import Layout, bias_codes, code_bits, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)
 MICROSOFT = "com.microsoft"
@@ -61,6 +61,10 @@ class Constants:
             self._codes[key] = self._edit.add_weight(f"{name}/codes", codes)
         return self._codes[key]
 
+    def part(self, name: str, params: QuantParams, low: int, bits: int) -> str:
+        """Name of some bits of all codes of a weight, packed: [bytes, 1], or [codes] where they fill whole bytes."""
+        return self._edit.add_weight(f"{name}/codes", code_bits(self._graph.weights[name], params, low, bits))
+
     def operand(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
         """Name of the codes of a weight as an integer kernel reads them.
 
@@ -95,7 +99,8 @@ class Constants:
 
 def value_of(params: QuantParams) -> Key:
     """What makes two sets of parameters equal (their channel axis aside)."""
-    return params.format.dtype, params.scale.shape, params.scale.tobytes(), params.zero_point.tobytes()
+    table = b"" if params.table is None else params.table.tobytes()
+    return params.format.dtype, params.scale.shape, params.scale.tobytes(), params.zero_point.tobytes() + table
 
 
 def bias_params(bias: Weight, reading: QuantParams, weight: QuantParams) -> QuantParams | None:

@@ -16,7 +16,7 @@ import numpy as np
 from ..calibrate import QuantParams
 from ..graph import Array, Dim, Edit, Graph, Node
 from .constants import MICROSOFT, Constants, Key, value_of
-from .weights import packed
+from .weights import CODES_A_GROUP, packed
 
 FLOAT = 1  # ONNX TensorProto.FLOAT
 PACKED_BLOCKS = (16, 32, 64, 128, 256)  # that MatMulNBits and GatherBlockQuantized both know
@@ -249,10 +249,83 @@ def table(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Nod
     ]
 
 
+_PARTS = {
+    1: (1,),
+    2: (2,),
+    3: (2, 1),
+    4: (4,),
+    5: (4, 1),
+    6: (4, 2),
+    7: (4, 2, 1),
+    8: (8,),
+}  # bits of a code, lowest first
+UINT8, INT32, FLOAT16 = 2, 6, 10  # ONNX TensorProto
+
+
+def codebook(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """Bit-packed codes, unpacked by shifts and masks and looked up in their table, which onnxruntime computes at load."""
+    inputs = [*node.inputs]
+    inputs[index] = shelf.once("codebook", inputs[index], params, lambda: _looked_up(shelf, inputs[index], params))
+    return [node.with_(inputs=tuple(inputs))]
+
+
+def _looked_up(shelf: Shelf, name: str, params: QuantParams) -> str:
+    shape = shelf.graph.weight_shape(name)
+    rows, length = stored_matrix(shape, params)
+    if not params.block:
+        params = replace(
+            params, block=length, scale=params.scale.reshape(-1, 1), zero_point=params.zero_point.reshape(-1, 1)
+        )
+    codes = _unpacked(shelf, name, params, rows * params.scale.shape[1] * params.block)
+    levels = shelf.constants.shared(np.asarray(params.table, dtype=np.float32), f"{name}/levels")
+    whole = shelf.chain(name, [("Cast", (), {"to": INT32})], codes)
+    value = shelf.edit.fresh(f"{name}/gather")
+    shelf.edit.add(Node("Gather", (levels, whole), (value,), {"axis": 0}, shelf.edit.fresh_node(f"{name}/Gather")))
+    blocks = shelf.constants.numbers((rows, params.scale.shape[1], params.block))
+    steps: list[Step] = [("Reshape", (blocks,), {}), ("Mul", (_small_scale(shelf, name, params),), {})]
+    return shelf.chain(name, [*steps, *_unblocked(shelf, name, params, shape)], value)
+
+
+def _small_scale(shelf: Shelf, name: str, params: QuantParams) -> str:
+    """Scales [C, blocks, 1], in float16 where that holds them exactly."""
+    scale = params.scale[:, :, None]
+    with np.errstate(over="ignore"):
+        half = scale.astype(np.float16)
+    if not np.array_equal(half.astype(np.float32), scale):
+        return shelf.constants.shared(scale, f"{name}/scale")
+    return shelf.chain(name, [("Cast", (), {"to": FLOAT})], shelf.constants.shared(half, f"{name}/scale"))
+
+
+def _unpacked(shelf: Shelf, name: str, params: QuantParams, count: int) -> str:
+    """Codes [count] in bytes, from parts of 1, 2, 4 or 8 bits each in a packed constant of its own."""
+    flat, whole, low = shelf.constants.numbers((-1,)), "", 0
+    for bits in _PARTS[params.format.bits]:
+        constant = shelf.constants.part(name, params, low, bits)
+        part = (
+            constant if bits == 8 else shelf.chain(name, [*_shifted(shelf, bits), ("Reshape", (flat,), {})], constant)
+        )
+        up = shelf.constants.shared(np.array(low, dtype=np.uint8), "shift")
+        part = shelf.chain(name, [("BitShift", (up,), {"direction": "LEFT"})], part) if low else part
+        whole = shelf.chain(name, [("BitwiseOr", (part,), {})], whole) if whole else part
+        low += bits
+    if count % CODES_A_GROUP == 0:
+        return whole
+    bounds = tuple(shelf.constants.numbers((value,)) for value in (0, count, 0))
+    return shelf.chain(name, [("Slice", bounds, {})], whole)
+
+
+def _shifted(shelf: Shelf, bits: int) -> list[Step]:
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)[None]
+    mask = np.array(2**bits - 1, dtype=np.uint8)
+    right: Step = ("BitShift", (shelf.constants.shared(shifts, "shifts"),), {"direction": "RIGHT"})
+    return [right, ("BitwiseAnd", (shelf.constants.shared(mask, "mask"),), {})]
+
+
 STORES: dict[str, Store] = {
     "dequantize": dequantized,
     "fold": folded,
     "rows": picked,
     "nbits": product,
     "gather-blocks": table,
+    "codebook": codebook,
 }

@@ -64,6 +64,28 @@ def packed(codes: Array, format_: Format) -> Array:
     return found
 
 
+CODES_A_GROUP = 8  # codes are filled up to a multiple of this, so that parts of 1, 2 and 4 bits fill whole bytes
+
+
+def code_bits(weight: Weight, params: QuantParams, low: int, bits: int) -> Weight:
+    """Bits `low` to `low + bits` of the codes, in the order [C, blocks, block], the first code in the lowest bits of a byte.
+
+    Args:
+        params: with blocks.
+    """
+    count = int(params.scale.size) * params.block
+    groups = -(-count // CODES_A_GROUP)
+
+    def packed_bits() -> Array:
+        codes = (_blocks(quantize(weight.numpy(), params), params).reshape(-1) >> np.uint8(low)) & np.uint8(2**bits - 1)
+        if bits == 8:
+            return codes
+        filled = np.pad(codes, (0, groups * CODES_A_GROUP - count)).reshape(-1, 8 // bits)
+        return np.bitwise_or.reduce(filled << np.arange(0, 8, bits, dtype=np.uint8), axis=1, keepdims=True)
+
+    return Lazy("uint8", (count,) if bits == 8 else (groups * bits, 1), packed_bits)
+
+
 def bias_codes(bias: Array, scale: Array) -> Array:
     """int32 codes [C] of a bias in the accumulator's scale (input scale * weight scale)."""
     codes = np.rint(bias.astype(np.float64) / scale.astype(np.float64))

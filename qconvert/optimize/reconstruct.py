@@ -19,6 +19,7 @@ from ..calibrate import QuantParams, constant_params, dequantize, fake_quantize,
 from ..data.settings import Settings
 from ..graph import Array, Edit, Node
 from ..plan import Kind, Plan, WeightPlan
+from .codebook import on_levels
 from .draft import Draft, Lab
 from .gptq import gptq
 from .gram import moments
@@ -124,6 +125,9 @@ class _Bench:
             return fake_quantize(original, params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
         parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape)]
+        if plan.levels:
+            levels, found = on_levels([(p.target, p.gram, p.damping) for p in parts], plan)
+            return from_matrix(node, levels, original.shape).astype(np.float32), replace(found, axis=plan.axis)
         coarse = plan.axis is None or plan.format.bits < 8
         whole = from_matrix(node, np.concatenate([part.target for part in parts], axis=2), original.shape)
         method = "min-max" if coarse and not plan.block and len(parts) == 1 else self.lab.calibration.weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,9 +11,8 @@ from ..calibrate import QuantParams, Sketch, block_rows, fake_quantize, params_f
 from ..evaluate import sqnr_db
 from ..graph import Array, Graph
 from ..optimize import Draft
-from ..plan import Plan
+from ..plan import Plan, WeightPlan
 from ..report.record import Histogram, RunRecord, TensorSize
-from ..targets.model import Format
 from .statistics import Statistics
 
 BINS = 64
@@ -90,7 +90,7 @@ def _weight_histogram(name: str, node: str, values: Array, codes: Array, params:
     """Values [scales, n] beside what their codes stand for; where there are several scales in units of each one's range."""
     shown, units = params, values
     if params.axis is not None and params.scale.ndim:
-        shown = params_for_range(params.format, -1.0, 1.0)
+        shown = params_for_range(params.format, -1.0, 1.0) if params.table is None else _units(params, params.table)
         reach = np.maximum(np.maximum(params.high, -params.low).astype(np.float64), np.finfo(np.float32).tiny)
         units = values / reach.reshape(-1, 1)
     flat = np.sort(units.reshape(-1).astype(np.float64))
@@ -103,6 +103,12 @@ def _weight_histogram(name: str, node: str, values: Array, codes: Array, params:
         "sqnr_db": sqnr_db(float(np.square(wide).sum()), float(np.square(codes - wide).sum())),
     }
     return _histogram(name, "weight", (flat, np.ones(flat.size)), shown).model_copy(update=own)
+
+
+def _units(params: QuantParams, table: Array) -> QuantParams:
+    """One scale under which the levels reach 1."""
+    scale = np.asarray(1.0 / max(float(np.abs(table).max()), 1e-30), dtype=np.float32)
+    return replace(params, scale=scale, zero_point=np.zeros((), params.zero_point.dtype), axis=None, block=0)
 
 
 def _histogram(name: str, kind: str, bins: tuple[Array, Array], params: QuantParams) -> Histogram:
@@ -137,13 +143,20 @@ def _worst(found: list[Histogram], count: int) -> tuple[Histogram, ...]:
 
 def weight_sizes(graph: Graph, plan: Plan) -> tuple[TensorSize, ...]:
     """The largest weights."""
-    formats = {graph.by_name[node].input(index): chosen.format for (node, index), chosen in plan.weights.items()}
-    return tuple(sorted(_sizes(graph, formats), key=lambda size: (-size.float_bytes, size.name))[:LARGEST])
+    plans = {graph.by_name[node].input(index): chosen for (node, index), chosen in plan.weights.items()}
+    return tuple(sorted(_sizes(graph, plans), key=lambda size: (-size.float_bytes, size.name))[:LARGEST])
 
 
-def _sizes(graph: Graph, formats: Mapping[str, Format]) -> Iterator[TensorSize]:
+def _sizes(graph: Graph, plans: Mapping[str, WeightPlan]) -> Iterator[TensorSize]:
     for name, weight in graph.weights.items():
-        form = formats.get(name)
+        plan = plans.get(name)
         before = int(weight.nbytes)
-        after = before if form is None else (int(weight.size) * form.width + 7) // 8
-        yield TensorSize(name=name, format=str(form or graph.type_of(name).dtype), float_bytes=before, bytes=after)
+        after = before if plan is None else plan.nbytes(weight.shape)
+        kind = (
+            graph.type_of(name).dtype
+            if plan is None
+            else f"{plan.levels} {plan.format.bits} bits"
+            if plan.levels
+            else plan.format
+        )
+        yield TensorSize(name=name, format=str(kind), float_bytes=before, bytes=after)

@@ -29,7 +29,7 @@ NO_SPANS: Mapping[str, Span] = {}
 _BEHIND = Reason(
     "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
 )
-_OF_NODES = {"keep", "mode", "precision", "granularity", "weight_bits", "block", "weight_symmetric"}
+_OF_NODES = {"keep", "mode", "precision", "granularity", "weight_bits", "block", "weight_symmetric", "levels"}
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -71,7 +71,7 @@ def plan(
 def _with_defaults(graph: Graph, recipe: Recipe, node_rules: Mapping[str, Change]) -> dict[str, Change]:
     """Rules of every node, with the recipe's `weights` where no rule says otherwise."""
     said = recipe.weights
-    default = Change(weight_bits=said.bits, block=said.block, weight_symmetric=said.symmetric)
+    default = Change(weight_bits=said.bits, block=said.block, weight_symmetric=said.symmetric, levels=said.levels)
     return {
         node.name: default.model_copy(update=node_rules.get(node.name, NO_RULE).model_dump(exclude_none=True))
         for node in graph.nodes
@@ -82,9 +82,9 @@ def _refuse_impossible(target: Target, recipe: Recipe, node_rules: Mapping[str, 
     wishes: dict[Wish, str] = {}
     for name, rule in node_rules.items():
         if weight_only(recipe, rule):
-            wishes.setdefault(Wish.of(rule, target), name)
+            wishes.setdefault(Wish.of(rule, recipe, target), name)
     for wish, name in wishes.items():
-        refuse_impossible(target, recipe.format, wish, "weights" if recipe.mode == "weight-only" else name)
+        refuse_impossible(target, recipe.format, wish, "weights" if weight_only(recipe, NO_RULE) else name)
 
 
 def _with_tensor_rules(

@@ -69,7 +69,7 @@ def candidates(
 
 def weight_only(recipe: Recipe, rule: Change) -> bool:
     """Whether a node keeps its float arithmetic and only its weights are stored in few bits."""
-    return (rule.mode or recipe.mode) == "weight-only"
+    return (rule.mode or recipe.mode) in ("weight-only", "codebook")
 
 
 def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapping[str, Reason]) -> Candidate:
@@ -81,7 +81,7 @@ def _stored(call: Call, target: Target, recipe: Recipe, rule: Change, kept: Mapp
         reason = Reason("P012", f"{node.op} has no constant weight that is worth storing in fewer bits")
     if reason is not None:
         return Candidate(Kind.FLOAT, reason)
-    chosen = chosen_form(call, target, recipe.format, Wish.of(rule, target))
+    chosen = chosen_form(call, target, recipe.format, Wish.of(rule, recipe, target))
     if isinstance(chosen, Reason):
         return Candidate(Kind.FLOAT, chosen)
     form, block = chosen

@@ -9,12 +9,13 @@ from math import prod
 from ..errors import QConvertError, fail
 from ..graph import Graph, Node
 from ..ops import Role, inputs_with, weight_axis
-from ..recipe.types import Change
+from ..recipe.types import Change, Recipe
 from ..targets.model import Format, Target, WeightForm
 from .limits import Call, first_broken
 from .model import Reason, WeightPlan
 
 _SCALE_BITS = 32
+_GIVEN_BITS = {"binary": 1, "ternary": 2}
 SMALLEST = 1024  # bytes of float32; the nodes that rebuild a smaller weight take more than it gives
 LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
 
@@ -26,11 +27,15 @@ class Wish:
     bits: int = 8
     block: int | None = None
     symmetric: bool | None = None
+    levels: str = ""
 
     @classmethod
-    def of(cls, rule: Change, target: Target) -> Wish:
+    def of(cls, rule: Change, recipe: Recipe, target: Target) -> Wish:
         """The wish of a node's merged rules; 8 bits or what the target has at most, where they do not say."""
-        most = max((b for form in target.weight_forms for b in form.bits if b <= 8), default=8)
+        if (rule.mode or recipe.mode) == "codebook":
+            levels = rule.levels or "k-means"
+            return cls(_GIVEN_BITS.get(levels) or rule.weight_bits or 4, rule.block, rule.weight_symmetric, levels)
+        most = max((b for form in target.weight_forms if "" in form.levels for b in form.bits if b <= 8), default=8)
         return cls(rule.weight_bits or most, rule.block, rule.weight_symmetric)
 
 
@@ -65,7 +70,7 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     Args:
         format_: the recipe's `format`, None for any.
     """
-    forms = [f for f in _forms(target, format_) if call.node.op in f.ops]
+    forms = [f for f in _forms(target, format_, wish) if call.node.op in f.ops]
     if not forms:
         return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} in few bits")
     broken: Reason | None = None
@@ -80,8 +85,9 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     return broken or Reason("P012", f"no form for the weight of {call.node.op} takes {_words(wish)}")
 
 
-def _forms(target: Target, format_: str | None) -> list[WeightForm]:
-    return [f for f in target.weight_forms if format_ is None or f.format in ("", format_)]
+def _forms(target: Target, format_: str | None, wish: Wish) -> list[WeightForm]:
+    fit = [f for f in target.weight_forms if format_ is None or f.format in ("", format_)]
+    return [f for f in fit if wish.levels in f.levels]
 
 
 def _length(call: Call) -> int:
@@ -113,7 +119,9 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
     Raises:
         QConvertError: R009 with the nearest choice that it can.
     """
-    forms = _forms(target, format_)
+    forms = _forms(target, format_, wish)
+    if not forms and wish.levels:
+        raise fail("R009", f"{target.title} has no form for tables of levels", where, _instead(target))
     if not forms:
         other = f" in format `{format_}`" if target.weight_forms else ""
         hint = "leave `format` open" if target.weight_forms else "choose another mode"
@@ -127,6 +135,14 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
     if wish.symmetric is False and not any(f.asymmetric for f in of_block):
         plain = _words(replace(wish, symmetric=None))
         raise fail("R009", f"{target.title} stores {plain} without zero points", where, "set `symmetric: true`")
+
+
+def _instead(target: Target) -> str:
+    """What a target can do in place of a codebook."""
+    if target.weight_forms:
+        bits = min(b for f in target.weight_forms if "" in f.levels for b in f.bits)
+        return f"choose `mode: weight-only` with `weights: {{bits: {bits}}}`"
+    return "choose `mode: static`"
 
 
 def _none(target: Target, key: str, value: int, known: Iterable[int], where: str) -> QConvertError:
@@ -146,9 +162,12 @@ def _words(wish: Wish) -> str:
 def stored_plan(node: Node, index: int, graph: Graph, form: WeightForm, block: int, wish: Wish) -> WeightPlan:
     """How one constant is stored."""
     shape = graph.weight_shape(node.input(index))
+    axis = _axis(node, graph, len(shape))
+    if wish.levels:
+        return WeightPlan(Format("uint8", symmetric=False, bits=wish.bits), axis, block, form, levels=wish.levels)
     symmetric = form.symmetric(wish.bits) if wish.symmetric is None else wish.symmetric
     format_ = Format(f"{'' if symmetric else 'u'}int{wish.bits}", symmetric, narrow=wish.bits == 8, bits=wish.bits)
-    return WeightPlan(format_, _axis(node, graph, len(shape)), block, form)
+    return WeightPlan(format_, axis, block, form)
 
 
 def _axis(node: Node, graph: Graph, rank: int) -> int:

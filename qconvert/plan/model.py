@@ -99,6 +99,7 @@ class WeightPlan:
         axis: one scale an index of this axis; None for one scale.
         block: weights of one channel, in the order of the remaining axes, that share a scale; 0 for all of them.
         form: how it is stored, for layers that compute in float.
+        levels: kind of table that it is rounded to (see `calibrate.levels`); "" for evenly spaced codes.
         gates: the axis consists of so many equal parts (the gates of an LSTM), each with one scale; 0 for none.
     """
 
@@ -107,6 +108,12 @@ class WeightPlan:
     block: int = 0
     form: WeightForm | None = None
     gates: int = 0
+    levels: str = ""
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a stored weight of this shape, scales and levels included."""
+        codes: int = -(-prod(shape) * (self.format.bits if self.levels else self.format.width) // 8)
+        return int(codes + (2 if self.levels else 4) * self.scales(shape) + 4 * 2**self.format.bits * bool(self.levels))
 
     def scales(self, shape: tuple[int, ...]) -> int:
         """Number of scales of a weight of this shape."""

@@ -39,9 +39,7 @@ def _bytes(
         uses = [(node, i) for node in graph.consumers_of(name) for i, used in enumerate(node.inputs) if used == name]
         plans = {weights[node.name, i] for node, i in uses if (node.name, i) in weights}
         shape = graph.weight_shape(name)
-        small = sum(-(-int(tensor.size) * p.format.width // 8) + 4 * p.scales(shape) for p in plans) * (
-            name not in ties
-        )
+        small = sum(p.nbytes(shape) for p in plans) * (name not in ties)
         floats = any((node.name, i) not in weights and node.name not in anchors for node, i in uses)
         anchored = any(node.name in anchors and i == 1 for node, i in uses)
         total += small + int(tensor.nbytes) * floats + 2 * int(tensor.size) * anchored

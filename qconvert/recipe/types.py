@@ -15,6 +15,7 @@ PERCENT = r"^[0-9]{1,9}(\.[0-9]{1,17})? ?%$"
 
 HALVES = ("float16", "bfloat16")
 SOMETHING: JsonDict = {"minProperties": 1}
+Levels = Literal["k-means", "quantile", "matched", "logarithmic", "power-of-two", "ternary", "binary"]
 Bits = Annotated[int, Field(ge=1, le=8)]
 Block = Annotated[int, Field(ge=0)]
 
@@ -77,6 +78,10 @@ class Weights(Settings):
         description="weight-only: inputs of a neuron that share a scale, such as 32; 0 for one scale a channel",
     )
     symmetric: bool | None = Field(default=None, description="weight-only: no zero points")
+    levels: Levels | None = Field(
+        default=None,
+        description="codebook: k-means (the default), quantile (as many values at each level), matched (to the normal distribution), logarithmic, power-of-two, ternary or binary",
+    )
 
 
 class Match(Settings):
@@ -103,9 +108,9 @@ class Change(Settings):
     keep: Literal["float", "integer"] | None = Field(
         default=None, description="float: leave it float; integer: quantize it wherever a kernel exists, profit or not"
     )
-    mode: Literal["static", "dynamic", "weight-only"] | None = Field(
+    mode: Literal["static", "dynamic", "weight-only", "codebook"] | None = Field(
         default=None,
-        description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm); weight-only: float arithmetic, weights stored in few bits",
+        description="static: ranges from calibration; dynamic: measured at run time (MatMul, Gemm); weight-only: float arithmetic, weights stored in few bits; codebook: as indices of a table",
     )
     precision: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
@@ -114,6 +119,7 @@ class Change(Settings):
     bits: Literal[8, 16] | None = Field(default=None, description="bits of the activations")
     weight_bits: Bits | None = Field(default=None, description="bits of the weights, instead of `weights.bits`")
     block: Block | None = Field(default=None, description="instead of `weights.block`")
+    levels: Levels | None = Field(default=None, description="instead of `weights.levels`")
     weight_symmetric: bool | None = Field(default=None, description="instead of `weights.symmetric`")
     symmetric: bool | None = Field(default=None, description="symmetric activations, zero point in the middle")
     granularity: Literal["per-channel", "per-tensor"] | None = Field(
@@ -250,9 +256,9 @@ class Recipe(Settings):
     format: Literal["qdq", "qoperator"] | None = Field(
         default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )
-    mode: Literal["auto", "static", "dynamic", "weight-only", "float16", "bfloat16"] = Field(
+    mode: Literal["auto", "static", "dynamic", "weight-only", "codebook", "float16", "bfloat16"] = Field(
         default="auto",
-        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; float16, bfloat16: no integers, 16-bit floats",
+        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; codebook: weights stored as indices of a table of levels; float16, bfloat16: no integers, 16-bit floats",
     )
     weights: Weights = Field(default=Weights(), description="how weights are stored")
     precision: Literal["float32", "float16", "bfloat16"] = Field(

@@ -83,6 +83,7 @@ class WeightForm:
         blocks: numbers of inputs that may share a scale, 0 for one scale a channel.
         default_block: (bits, block): the largest block that is taken where the recipe leaves it open; one scale a channel for
             other widths.
+        levels: kinds of tables that its codes may be indices of; "" for evenly spaced codes.
         asymmetric: zero points other than the middle are possible.
         divides: a block must divide the weights of a channel.
         packed: codes lie in bytes, channels first, so that a table and a product of the same numbers share them.
@@ -97,6 +98,7 @@ class WeightForm:
     bits: tuple[int, ...]
     blocks: tuple[int, ...]
     default_block: tuple[tuple[int, int], ...] = ()
+    levels: tuple[str, ...] = ("",)
     asymmetric: bool = True
     divides: bool = False
     packed: bool = False

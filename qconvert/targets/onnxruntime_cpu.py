@@ -52,12 +52,14 @@ _FACTORS = (Limit("weight-rank", 2), *(Limit("attribute", key) for key in ("tran
 _MATRIX = (*_FACTORS, Limit("bias-vector"))
 _FUSES = "DQMatMulToMatMulNBits, optimized graphs of onnxruntime 1.31.1"
 _FOLDS = "constant_folding.cc, optimized graphs of onnxruntime 1.31.1"
+LEVELS = ("k-means", "quantile", "matched", "logarithmic", "power-of-two", "binary", "ternary")
 WEIGHT_FORMS: tuple[WeightForm, ...] = (
     WeightForm("nbits", _PRODUCTS, "qoperator", (2, 4, 8), _ANY, _FINE, packed=True, limits=_FACTORS, source="matmul_nbits.cc: blocks of 16 to 256, accuracy level 4"),
     WeightForm("gather-blocks", ("Gather",), "qoperator", (2, 4, 8), _ANY, _FINE, packed=True, source="gather_block_quantized.cc"),
     WeightForm("dequantize", _PRODUCTS, "qdq", (8,), (0,), limits=_MATRIX, source=_FUSES),
     WeightForm("dequantize", _PRODUCTS, "qdq", (4, 8), _ANY, ((4, 32),), opset=21, limits=_MATRIX, source=_FUSES),
     WeightForm("dequantize", _PRODUCTS, "qdq", (2,), _ANY, ((2, 16),), opset=25, limits=_MATRIX, source=_FUSES),
+    WeightForm("codebook", _LAYERS, "", tuple(range(1, 9)), _ANY, tuple((bits, 32 if bits < 4 else 64) for bits in range(1, 9)), levels=LEVELS, opset=18, source=_FOLDS),
     WeightForm("rows", ("Gather",), "", (8,), _ANY, source="standard operators: Gather, Cast, Mul"),
     WeightForm("fold", _LAYERS, "", (8,), _ANY, source=_FOLDS),
     WeightForm("fold", _LAYERS, "", (4,), _ANY, ((4, 32),), opset=21, source=_FOLDS),
