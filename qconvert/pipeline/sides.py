@@ -21,7 +21,7 @@ from .drawing import integer_op
 from .runners import file_content
 
 _ADDED = re.compile(
-    r"((/(raw|relu|clip|q|dq|codes|rounded))+|(_(QuantizeLinear|DequantizeLinear|quantized|dequantized)(_(Input|Output))?)+|:[0-9]+)$"
+    r"((/(raw|relu|clip|q|dq|codes|rounded|real))+|(_(QuantizeLinear|DequantizeLinear|quantized|dequantized)(_(Input|Output))?)+|:[0-9]+)$"
 )
 _MOST_VALUES = 200_000_000  # of all weights together whose values are compared
 
@@ -78,7 +78,9 @@ def facts_of_model(path: Path, size: int) -> Facts:
     graph = load(path)
     quantized = any(is_quantized(node) for node in graph.nodes)
     lifted, notes = _lifted(canonicalize(graph).graph if not quantized else graph, path)
-    nodes, more = _placed(path, graph) if quantized else ({plain(n.name): Ran(n.op, "float") for n in graph.nodes}, ())
+    nodes, more = (
+        _placed(path, lifted.graph if lifted.changed else skeleton(graph)) if quantized else (_floats(lifted.graph), ())
+    )
     found = {plain(name): span.grid for name, span in lifted.spans.items() if span.grid is not None}
     tensors = {name: Codes(format=g.dtype, scale=g.scale, zero_point=g.zero_point) for name, g in found.items()}
     what = "quantized model" if quantized else "FP32 model"
@@ -108,8 +110,12 @@ def _lifted(graph: Graph, path: Path) -> tuple[Lifted, tuple[Diagnostic, ...]]:
         return Lifted(graph, graph), (Diagnostic("V106", text, str(path), None, Severity.WARNING),)
 
 
-def _placed(path: Path, graph: Graph) -> tuple[dict[str, Ran], tuple[Diagnostic, ...]]:
-    bare = skeleton(graph)
+def _floats(graph: Graph) -> dict[str, Ran]:
+    return {plain(n.name): Ran(n.op, "float") for n in graph.nodes}
+
+
+def _placed(path: Path, bare: Graph) -> tuple[dict[str, Ran], tuple[Diagnostic, ...]]:
+    """What runs each node of the model without its conversions."""
     try:
         runs = executed(path, bare)
     except QConvertError as error:

@@ -35,6 +35,7 @@ def test_fp32_beside_quantized(cli: Cli, place: Place, quantized: Path) -> None:
     assert (found.a.what, found.b.what) == ("FP32 model", "quantized model")
     moved = {n.node: (n.a, n.b) for n in found.moved}
     assert moved["conv1"] == moved["conv2"] == ("float", "integer")
+    assert not {n.node for n in found.alone} & {"conv1", "conv2", "classifier"}
     tensors = {t.tensor: t for t in found.tensors}
     assert tensors["x"].a is None
     assert tensors["x"].b is not None
@@ -197,7 +198,7 @@ def test_from_python(place: Place, quantized: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("c1/raw", "c1"), ("w/rounded/dq", "w"), ("x_QuantizeLinear_Input", "x"), ("layer/raw_data", "layer/raw_data"), ("w_quantized", "w"), ("/q", "/q"), ("a:0", "a")],
+    [("c1/raw", "c1"), ("w/rounded/dq", "w"), ("x_QuantizeLinear_Input", "x"), ("layer/raw_data", "layer/raw_data"), ("w_quantized", "w"), ("/q", "/q"), ("a:0", "a"), ("m/codes/real", "m")],
 )  # fmt: skip
 def test_names_without_what_quantizers_append(name: str, wanted: str) -> None:
     assert plain(name) == wanted
