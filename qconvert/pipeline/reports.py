@@ -51,6 +51,9 @@ def load_record(path: Path, code: str, hint: str) -> dict[str, Any]:
         raise fail(code, f"not a run record: {error}", path, hint) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise fail(code, "not a run record", path, hint)
+    if "targets" in content:
+        text = "this is the comparison of several targets, each of which has a report of its own"
+        raise fail(code, text, path, f"name one of them, such as `{path.parent / 'TARGET' / 'model.report.json'}`")
     version, tool = content["schema_version"], content.get("tool_version", "unknown")
     if version != SCHEMA_VERSION:
         text = f"the record has schema version {version} (of qconvert {tool}), this qconvert reads {SCHEMA_VERSION}"

@@ -60,6 +60,8 @@ def test_a_folder_for_each_and_one_report(several: Several) -> None:
         text = (several.out / name).read_text()
         assert "x86-vnni" in text
         assert "read" in text
+    shown = several.cli("report", several.out / "targets.report.json")
+    assert (shown.code, "each of which has a report of its own" in shown.err) == (2, True)
     for target in ("x86-vnni", "tensorrt"):  # the same file as alone
         alone = several.place.root / target
         assert several.run("-t", target, "-q", out=alone).code == 0
