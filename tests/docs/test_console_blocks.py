@@ -13,7 +13,7 @@ import pytest
 from docs_stand_ins import STAND_INS
 from end_to_end_support import REPO
 
-PAGES = ("README.md", "docs/cookbook.md")
+PAGES = ("README.md", "docs/guide.md", "docs/cookbook.md")
 # What is not run here, and why; everything else is.
 ELSEWHERE = {
     "make test": "is what runs this test",
