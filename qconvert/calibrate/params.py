@@ -62,13 +62,20 @@ def params_for_range(
         scale = reach / (qmax - middle)
         zero = np.full(scale.shape, middle)
     else:
-        scale = (high_ - low_) / (qmax - qmin)
+        scale = _shifts((high_ - low_) / (qmax - qmin), format_)
         with np.errstate(divide="ignore", invalid="ignore"):
             zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
     scale = np.where(scale > 0, np.maximum(scale, SMALLEST_SCALE), 1.0)
-    if format_.exponents is not None:
-        scale = 2.0 ** np.clip(np.ceil(np.log2(scale)), *format_.exponents)
+    scale = _shifts(scale, format_)
     return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis, block)
+
+
+def _shifts(scale: Array, format_: Format) -> Array:
+    """Scales as the format allows them: any, or the next powers of two."""
+    if format_.exponents is None:
+        return scale
+    whole = np.ceil(np.log2(np.where(scale > 0, scale, 1.0)) - 1e-9)  # powers of two stay what they are
+    return np.where(scale > 0, 2.0 ** np.clip(whole, *format_.exponents), scale)
 
 
 def params_for_scale(format_: Format, scale: Array, axis: int | None = None) -> QuantParams:

@@ -181,4 +181,7 @@ def fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:
     if least.shape != params.scale.shape:
         least = np.full(params.scale.shape, least.max(initial=0.0))
     least = np.maximum(least, SMALLEST_SCALE / float(reading)) * 1.01
-    return replace(params, scale=np.asarray(np.maximum(params.scale, least), dtype=np.float32))
+    wide = np.maximum(params.scale, least)
+    if params.format.exponents is not None:
+        wide = np.where(params.scale >= least, params.scale, 2.0 ** np.ceil(np.log2(wide)))
+    return replace(params, scale=np.asarray(wide, dtype=np.float32))

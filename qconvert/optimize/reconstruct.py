@@ -226,7 +226,7 @@ def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tup
     first, shape = parts[0], (*parts[0].target.shape[:2], sum(part.target.shape[2] for part in parts))
     scales, zeros = (_spread(v, params, shape) for v in (params.scale, params.zero_point))
     low, high = params.format.qmin - zeros, params.format.qmax - zeros
-    if params.block or zeros.any() or len(parts) > 1:
+    if params.block or zeros.any() or len(parts) > 1 or params.format.exponents is not None:
         codes = [
             gptq(p.target, p.gram, scales[..., p.inputs], (low[..., p.inputs], high[..., p.inputs]), p.damping)
             for p in parts

@@ -226,6 +226,9 @@ def target_of(recipe: Recipe) -> Target:
     for key in ("keep_layout", "limits"):
         if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
             raise fail("R009", f"{target.title} does not take `{key}`", key, f"remove `{key}`")
+    if recipe.mode == "dynamic" and recipe.calibration.scales != "any":
+        text = "scales that are measured at run time are no powers of two"
+        raise fail("R009", text, "calibration.scales", "choose `mode: static`")
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target

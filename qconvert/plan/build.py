@@ -10,7 +10,7 @@ from ..graph import Graph, Node
 from ..lift import Span
 from ..ops import Role, Shapes, inputs_with, macs
 from ..recipe.types import Change, Recipe
-from ..targets.model import Target
+from ..targets.model import Format, Target
 from .candidates import Candidate, candidates, weight_only
 from .compress import Wish, refuse_impossible
 from .cost import Estimate, estimate
@@ -30,6 +30,7 @@ _BEHIND = Reason(
     "P010", "behind the last integer layer, where few values carry all of the result and rounding costs most"
 )
 _OF_NODES = {"keep", "mode", "precision", "granularity", "weight_bits", "block", "weight_symmetric", "levels"}
+_NORMAL = (-126, 127)  # exponents of float32
 _FREE = Estimate(0.0, 0.0, None)
 
 
@@ -139,6 +140,9 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
     nodes = _skip_branches(work, _node_plans(work, _placement(work, forced, barred), barred))
     tensors, group_taps = tensor_plans(work, nodes, quantized_tensors(graph, nodes))
     weights = weight_plans(work, nodes, tensors)
+    if work.recipe.calibration.scales == "power-of-two":
+        tensors = {name: replace(t, format=_shifting(t.format)) for name, t in tensors.items()}
+        weights = {key: w if w.levels else replace(w, format=_shifting(w.format)) for key, w in weights.items()}
     anchors = anchored(work, nodes, tensors)
     order = {name: n for n, name in enumerate(graph.values())}
     tied = ties(graph, weights)
@@ -156,6 +160,11 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
         bias=work.target.bias,
         opset=_opset(work, tensors, weights, anchors),
     )
+
+
+def _shifting(format_: Format) -> Format:
+    """The format with scales that are normal powers of two."""
+    return format_ if format_.exponents is not None else replace(format_, exponents=_NORMAL)
 
 
 def _opset(

@@ -101,7 +101,8 @@ def _no_integers(recipe: Recipe, rule: Change) -> Reason | None:
 def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:
     if recipe.mode != "auto":
         return recipe.mode == "dynamic"
-    return target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
+    free = recipe.calibration.scales == "any"  # scales that are measured at run time are
+    return free and target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
 
 
 def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: frozenset[str]) -> Reason | None:

@@ -59,6 +59,9 @@ class Calibration(Settings):
         default=99.99, description="percentile: share of values inside the range, in percent"
     )
     weights: Literal["mse", "min-max"] = Field(default="mse", description="range method for weights, per channel")
+    scales: Literal["any", "power-of-two"] = Field(
+        default="any", description="power-of-two: for hardware that shifts instead of multiplying; costs up to one bit"
+    )
     given: Literal["refine", "keep", "ignore"] = Field(
         default="refine",
         description="ranges that come with a quantized model or a table: refine: the start of the algorithms, final where there is no data; keep: final, for models that were trained with them; ignore: measured anew",
