@@ -34,7 +34,7 @@ def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
         _layer(chain)
         chain.done()
 
-    return Change(f"{label(node)} -> forward, time first, one output", (node,), apply)
+    return Change(f"{label(node)} -> form of one fused operator: forward, time first", (node,), apply)
 
 
 def why_not_fused(graph: Graph, node: Node) -> str:
@@ -127,7 +127,6 @@ def _last_step(chain: Chain, value: str) -> str:
 
 def _give(chain: Chain, values: list[str], axis: int, name: str) -> None:
     """Join the directions under the name that the model reads."""
-    if len(values) > 1:
-        chain.add("Concat", *values, axis=axis, last=name)
-    else:
-        chain.add("Identity", values[0], last=name)
+    op, attributes = ("Concat", {"axis": axis}) if len(values) > 1 else ("Identity", {})
+    title = chain.edit.fresh_node(f"{chain.node.name}_{op}")  # the layer itself keeps its name
+    chain.nodes.append(Node(op, tuple(values), (name,), attributes, title))

@@ -173,11 +173,14 @@ def _opset(
     weights: Mapping[tuple[str, int], WeightPlan],
     anchors: frozenset[str],
 ) -> int:
-    """Smallest opset that knows the formats: 21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel."""
+    """Smallest opset that knows the formats, save those that stay inside a kernel.
+
+    21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel.
+    """
     stored = max((w.form.opset for w in weights.values() if w.form is not None), default=13)
     if (
         anchors
-        or any(t.format.bits > 8 for t in tensors.values())
+        or any(t.format.bits > 8 and t.format.exponents is None for t in tensors.values())
         or any(w.format.dtype == "int4" for w in weights.values() if w.form is None)
     ):
         return max(21, stored)
