@@ -54,7 +54,7 @@ class Constants:
     def codes(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
         """Name of the codes of a weight."""
         if layout.startswith("packed"):  # channels first, whatever the axis
-            name, params = self.original(name), replace(params, axis=0 if name in self._ties else params.axis)
+            name, params = self.original(name), replace(params, axis=params.axis if self.original(name) == name else 0)
         key = (name, params.axis, layout, value_of(params))
         if key not in self._codes:
             codes = quantized(self._graph.weights[name], params, layout)
@@ -85,7 +85,8 @@ class Constants:
 
     def original(self, name: str) -> str:
         """The weight whose channels a tied one repeats, or itself."""
-        return self._ties.get(name, name)
+        original = self._ties.get(name, name)
+        return original if original in self._graph.weights else name  # an algorithm may have replaced it
 
     def bias(self, name: str, params: QuantParams) -> str:
         """Name of the int32 codes of a bias, one a scale or, under a single scale, one an element."""

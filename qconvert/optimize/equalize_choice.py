@@ -238,7 +238,7 @@ class _Layer:
     def _rounded(self, matrix: Array) -> Array:
         """Weights [G, O/G, K] after a round trip through the codes."""
         rows = matrix.reshape(-1, matrix.shape[2]) if self._plan.axis is not None else matrix.reshape(1, -1)
-        chosen = WeightPlan(self._plan.format, 0)
+        chosen = WeightPlan(self._plan.format, 0, self._plan.block)
         return fake_quantize(rows, constant_params(rows, chosen, "min-max")).reshape(matrix.shape)
 
     def _quantized(self, rows: Array, scale: Array) -> Array:

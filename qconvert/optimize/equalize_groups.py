@@ -75,7 +75,7 @@ def find_groups(graph: Graph, plan: Plan, macs_an_element: float | None) -> tupl
 
 
 def _quantized(graph: Graph, plan: Plan, node: Node) -> bool:
-    kinds = (Kind.INTEGER, Kind.DYNAMIC)
+    kinds = (Kind.INTEGER, Kind.DYNAMIC, Kind.WEIGHT_ONLY)
     return plan.nodes[node.name].kind in kinds and node.op in TAKERS and node.input(1) in graph.weights
 
 
@@ -192,6 +192,9 @@ class _Growth:
     def _stake(self, node: Node, index: int, ids: Array, power: int) -> None:
         if self.graph.constant(node.input(index)) is None:
             raise BlockedError(f"input {index} of {node.name} is no constant")
+        name, ties = node.input(index), self.plan.ties
+        if name in ties or name in ties.values():
+            raise BlockedError(f"`{name}` is stored once for several layers")
         known = self._stakes.setdefault((node.name, index, power), ids)
         if known is not ids:
             self.channels.tie(known, ids)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from equalize_support import DYNAMIC, laboratory, plan_of, skewed
 from PIL import Image
-from quantize_support import EVERYWHERE, feeds_of, random, run, text_model
+from quantize_support import EVERYWHERE, bench, feeds_of, random, run, text_model
 
 from qconvert.calibrate import activation_params, weight_params
 from qconvert.graph import Array, Graph
@@ -230,3 +230,16 @@ def test_sweeps_end_when_nothing_changes() -> None:
     drafts = [equalize(draft, lab, Equalization(sweeps=n)) for n in (1, 2, 5)]
     last = [d.graph.weights[d.graph.by_name["n_y"].input(1)].numpy() for d in drafts]
     assert all(np.array_equal(one, other) for one, other in pairwise(last))
+
+
+def test_weights_of_salient_inputs_are_stored_finer() -> None:
+    """Weight-only: what large inputs multiply must be stored most exactly, so their weights grow and the others shrink."""
+    text = "(float[4,8,32] x) => (float[4,8,24] y) { g = Mul (x, gamma) y = MatMul (g, w) }"
+    gamma = np.ones(32, np.float32)
+    gamma[[3, 17]] = 30
+    graph = text_model(text, gamma=gamma, w=random(32, 24))
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.standard_normal((4, 8, 32)).astype(np.float32)} for _ in range(16)]
+    recipe = Recipe(mode="weight-only", weights={"bits": 4, "block": 32})
+    draft, lab = bench(graph, feeds, recipe)
+    assert lab.score(equalize(draft, lab, Equalization())) > lab.score(draft) + 3
