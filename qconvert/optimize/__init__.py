@@ -1,5 +1,6 @@
 """Accuracy algorithms: each one function in one file, with the statistics it needs."""
 
+from .adaround import AdaRound, adaround
 from .branches import Branches, split_branches
 from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
@@ -36,6 +37,12 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "half": Algorithm(
         "operators whose rounding to 16 bits costs most stay in float32", HalfPrecision, half_precision, applies=in_half
+    ),
+    "adaround": Algorithm(
+        "weights rounded up or down by gradient descent, instead of `reconstruct`; minutes",
+        AdaRound,
+        adaround,
+        auto=False,
     ),
     "mixed": Algorithm(
         "where accuracy would collapse, more bits or float for the few layers that cost most",

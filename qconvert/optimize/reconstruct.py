@@ -8,7 +8,7 @@ error E |W x - W' q|²; that shrinks the signal a little in every layer, which p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -57,7 +57,15 @@ def reconstruct(draft: Draft, lab: Lab, settings: Reconstruction) -> Draft:
         A draft whose graph holds the rounded weights as real values and the corrected biases. Weights that several nodes share
         are left to rounding to nearest.
     """
-    bench = _Bench(draft, lab, settings)
+    return reconstruct_by(draft, lab, settings, None)
+
+
+Rounding = Callable[[Station, Array, QuantParams], Array]
+
+
+def reconstruct_by(draft: Draft, lab: Lab, settings: Reconstruction, rounding: Rounding | None) -> Draft:
+    """The same, where a function of layer, weights and parameters gives the codes, in the shape of the weights."""
+    bench = _Bench(draft, lab, settings, rounding)
     count = min(settings.samples, _affordable(draft, settings.memory))
     walk(draft.reference, bench.quantized, draft.plan, lab.fit[:count], bench.visit, lab.options.threads)
     return bench.result()
@@ -91,8 +99,8 @@ class _Layer:
 class _Bench:
     """The layers done so far."""
 
-    def __init__(self, draft: Draft, lab: Lab, settings: Reconstruction) -> None:
-        self.draft, self.lab, self.settings = draft, lab, settings
+    def __init__(self, draft: Draft, lab: Lab, settings: Reconstruction, rounding: Rounding | None) -> None:
+        self.draft, self.lab, self.settings, self._rounding = draft, lab, settings, rounding
         self.quantized = lab.emit(draft.with_(plan=simulated(draft.plan)))
         self.layers: dict[str, _Layer] = {}
 
@@ -123,6 +131,8 @@ class _Bench:
         node = station.node
         if not self.settings.rounding or node.op == "ConvTranspose":
             return fake_quantize(original, params), params
+        if self._rounding is not None:
+            return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
         parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape)]
         if plan.levels:
@@ -224,7 +234,7 @@ class _Part:
 def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tuple[Array, QuantParams]:
     """Codes [G, O, K] and parameters; scales of blocks, and those with zero points, stay as they are."""
     first, shape = parts[0], (*parts[0].target.shape[:2], sum(part.target.shape[2] for part in parts))
-    scales, zeros = (_spread(v, params, shape) for v in (params.scale, params.zero_point))
+    scales, zeros = (spread(v, params, shape) for v in (params.scale, params.zero_point))
     low, high = params.format.qmin - zeros, params.format.qmax - zeros
     if params.block or zeros.any() or len(parts) > 1 or params.format.exponents is not None:
         codes = [
@@ -238,7 +248,7 @@ def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tup
     return found, replace(params, scale=own.astype(np.float32))
 
 
-def _spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
+def spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
     """What holds for each scale, for each weight [G, O, K]."""
     each = values.astype(np.float64)
     if params.block:
