@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..calibrate import QuantParams, Sketch, Sketcher, activation_params, weight_params
+from ..canonicalize.opset import raise_opset
 from ..data.settings import Settings
 from ..graph import Graph
 from ..plan import Exceptions, Plan, Reason
@@ -119,7 +120,8 @@ def _after(start: _State, made: Sequence[Move], lab: Lab, settings: MixedPrecisi
 def _affordable(plan: Plan, lab: Lab, settings: MixedPrecision) -> bool:
     prediction = plan.prediction
     fast = prediction.speedup is None or prediction.speedup >= settings.speedup
-    return fast and prediction.integer_share >= settings.integer_macs and plan.opset <= lab.graph.opset
+    known = plan.opset <= lab.graph.opset or not plan.anchors
+    return fast and prediction.integer_share >= settings.integer_macs and known
 
 
 def exceptions(moves: Sequence[Move], plan: Plan) -> Exceptions:
@@ -146,10 +148,11 @@ def added_kept(draft: Draft, lab: Lab) -> dict[str, Reason]:
 
 def planned_again(draft: Draft, lab: Lab, plan: Plan) -> Draft:
     """The draft under another plan: FP32 weights rounded to nearest, and the ranges that the draft has, where they still fit."""
+    graph = draft.reference if plan.opset <= draft.reference.opset else raise_opset(draft.reference, plan.opset).graph
     sketches = {**draft.sketches, **missing_sketches(draft, lab, plan)}
     activations = {**activation_params(plan, sketches, lab.calibration.measured()), **_kept(draft, plan)}
-    weights = weight_params(draft.reference, plan, activations, lab.calibration)
-    return Draft(draft.reference, draft.reference, plan, sketches, activations, weights)
+    weights = weight_params(graph, plan, activations, lab.calibration)
+    return Draft(graph, graph, plan, sketches, activations, weights)
 
 
 def _kept(draft: Draft, plan: Plan) -> Mapping[str, QuantParams]:

@@ -107,7 +107,7 @@ class State:
 
     def is_rounded(self, name: str) -> bool:
         """Whether a tensor is still rounded, by itself and not as a copy of one that is."""
-        if ("wide", name) in self.exact:
+        if self._is_wide(name) and all(self._is_wide(out) for out in _written_behind(self, name)):
             return False
         written = arrives_as_integers(self.graph, name, self.nodes)
         if not written and not any(reads(self.nodes[n.name], n, name) for n in self.graph.consumers_of(name)):
@@ -137,6 +137,10 @@ class State:
 
     def _is_integer(self, name: str) -> bool:
         return not self.nodes[name].kind.floating
+
+    def _is_wide(self, name: str) -> bool:
+        chosen = self.plan.tensors.get(name)
+        return chosen is None or chosen.format.bits > 8 or ("wide", name) in self.exact
 
     def around(self, names: Iterable[str]) -> float:
         """Predicted time of some nodes with the conversions at their borders."""
@@ -270,17 +274,32 @@ def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> lis
 
 
 def _widened(state: State) -> Iterator[Move]:
-    """Groups of tensors with 16 bits, where the target has kernels that pay: where float is no choice."""
+    """Tensors with 16 bits, where the target has kernels that pay: where float is no choice.
+
+    A kernel reads as many bits as it writes, so what the readers write gets 16 bits as well.
+    """
     if state.target.wide is None or not state.target.whole:
         return
     groups: dict[int, list[str]] = {}
     for name, chosen in state.plan.tensors.items():
-        if chosen.format.bits <= 8:
-            groups.setdefault(chosen.group, []).append(name)
+        groups.setdefault(chosen.group, []).append(name)
     for names in groups.values():
-        writers = {p.op for name in names if (p := state.graph.producer.get(name)) is not None}
-        if writers.isdisjoint(state.target.narrow_only):
-            yield Move("wide", tuple(names), about=names[0])
+        written = (out for name in names for out in _written_behind(state, name) if out in state.plan.tensors)
+        wide = dict.fromkeys((*names, *(n for out in written for n in groups[state.plan.tensors[out].group])))
+        writers = {p.op for name in wide if (p := state.graph.producer.get(name)) is not None}
+        narrow = [name for name in names if state.plan.tensors[name].format.bits <= 8]
+        if narrow and writers.isdisjoint(state.target.narrow_only):
+            yield Move("wide", tuple(wide), about=names[0])
+
+
+def _written_behind(state: State, name: str) -> Iterator[str]:
+    """What the integer nodes that read a tensor write, behind a clamp that they take in."""
+    for reader in state.graph.consumers_of(name):
+        if reads(state.plan.nodes[reader.name], reader, name):
+            clamps = (
+                u for u in state.graph.consumers_of(reader.output) if state.plan.nodes[u.name].host == reader.name
+            )
+            yield from (*reader.outputs, *(c.output for c in clamps))
 
 
 def _around_tensors(state: State) -> Iterator[Move]:
