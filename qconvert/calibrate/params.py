@@ -99,6 +99,10 @@ def quantize(values: Array, params: QuantParams) -> Array:
 
 
 def _codes(values: Array, scale: Array, zero: Array, format_: Format) -> Array:
+    if format_.floating:
+        with np.errstate(over="ignore"):
+            inside = np.clip(values / scale, format_.qmin, format_.qmax)
+        return np.asarray(inside.astype(format_.dtype).astype(np.float32))
     with np.errstate(over="ignore"):  # infinity saturates like any large value
         codes = np.rint(values / scale) + zero
     return np.asarray(np.clip(codes, format_.qmin, format_.qmax))

@@ -62,6 +62,7 @@ def _params(
     if sketch.step is not None and not first.format.symmetric and first.format.bits == 8 and not first.method:
         start = min(sketch.low, 0.0)
         return params_for_range(first.format, start, start + (LEVELS - 1) * sketch.step)  # every value has its code
+    method = "min-max" if first.format.floating else method  # floats have the digits for outliers, but saturate
     low, high = RANGE_METHODS[method](sketch, first.format, MethodOptions(settings.percentile))
     bounds = _shared_bounds(plan, taps)
     if bounds is not None:

@@ -48,7 +48,7 @@ Set = Annotated[
 Mode = Annotated[
     str | None,
     typer.Option(
-        "--mode", help="auto, static, dynamic, weight-only, codebook, float16 or bfloat16.", show_default=False
+        "--mode", help="auto, static, dynamic, weight-only, codebook, float8, float16 or bfloat16.", show_default=False
     ),
 ]
 Bits = Annotated[int | None, typer.Option("--bits", help="Bits of the weights.", show_default=False)]

@@ -6,7 +6,7 @@ from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
-from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve
+from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve, in_integers
 from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
 from .reconstruct import Reconstruction, corrected, reconstruct
@@ -25,10 +25,13 @@ ALGORITHMS: dict[str, Algorithm] = {
         "layers that read branches of very different range read them one by one", Branches, split_branches
     ),
     "equalize": Algorithm(
-        "channels of uneven range scaled alike, between activations and weights", Equalization, equalize
+        "channels of uneven range scaled alike, between activations and weights",
+        Equalization,
+        equalize,
+        applies=in_integers,
     ),
-    "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges),
-    "refine": Algorithm("ranges moved by their effect behind the next layers", Refinement, refine),
+    "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges, applies=in_integers),
+    "refine": Algorithm("ranges moved by their effect behind the next layers", Refinement, refine, applies=in_integers),
     "reconstruct": Algorithm(
         "weights rounded and biases corrected layer by layer, against the quantized input",
         Reconstruction,
@@ -48,6 +51,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         "where accuracy would collapse, more bits or float for the few layers that cost most",
         MixedPrecision,
         mixed_precision,
+        applies=in_integers,
     ),
 }
 

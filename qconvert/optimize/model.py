@@ -52,6 +52,11 @@ class Algorithm:
     settled: Callable[[Draft, Lab], Draft] | None = None
 
 
+def in_integers(plan: Plan) -> bool:
+    """Whether what is quantized is so to evenly spaced codes, which algorithms about ranges are for."""
+    return bool(plan.weights) and not any(w.format.floating for w in plan.weights.values())
+
+
 class AutoSteps(Settings):
     """Settings of the entry `auto` in a list of algorithms: there are none."""
 

@@ -129,7 +129,7 @@ class _Bench:
         self, station: Station, original: Array, params: QuantParams, plan: WeightPlan
     ) -> tuple[Array, QuantParams]:
         node = station.node
-        if not self.settings.rounding or node.op == "ConvTranspose":
+        if not self.settings.rounding or node.op == "ConvTranspose" or plan.format.floating:
             return fake_quantize(original, params), params
         if self._rounding is not None:
             return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params

@@ -222,6 +222,7 @@ def target_of(recipe: Recipe) -> Target:
         raise fail(
             "R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}"
         )
+    target = _in_float8(recipe, target)
     _check_half(recipe, target)
     for key in ("keep_layout", "limits"):
         if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
@@ -232,6 +233,26 @@ def target_of(recipe: Recipe) -> Target:
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target
+
+
+def _in_float8(recipe: Recipe, target: Target) -> Target:
+    """The target with FP8 in the place of its integers, where the recipe asks for it.
+
+    Raises:
+        QConvertError: R009 with the nearest choice.
+    """
+    if recipe.mode != "float8":
+        return target
+    if target.float8 is None:
+        near = f"choose `{target.halves[0]}`, or `static` for 8 bits" if target.halves else "choose `static`"
+        raise fail("R009", f"{target.title} has no kernels for FP8", "mode", near)
+    if any(rule.set.mode is not None or rule.set.weight_bits is not None for rule in recipe.rules):
+        text = f"{target.title} does not mix FP8 with integers in one model"
+        raise fail("R009", text, "rules", "use `keep: float` for exceptions, or `mode: static`")
+    narrow = target.float8
+    return replace(
+        target, activation=narrow.activation, weight=narrow.weight, kernels=narrow.kernels, small_weight=None
+    )
 
 
 def _check_half(recipe: Recipe, target: Target) -> None:

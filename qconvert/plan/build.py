@@ -178,6 +178,8 @@ def _opset(
     21 for 16 and 4 bits, 19 for float16 scales, 13 for scales per channel.
     """
     stored = max((w.form.opset for w in weights.values() if w.form is not None), default=13)
+    if any(t.format.floating for t in tensors.values()):
+        return max(19, stored)
     if (
         anchors
         or any(t.format.bits > 8 and t.format.exponents is None for t in tensors.values())

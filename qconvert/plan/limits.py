@@ -177,6 +177,21 @@ def _tensor_core_conv(call: Call, value: Any) -> str:
     return "" if fine else f"{cin} to {cout} channels are below {value}, too small for INT8 tensor cores"
 
 
+def _float8_conv(call: Call, value: Any) -> str:
+    """FP8 convolutions want as many channels on both sides and small kernels (ModelOpt 0.46)."""
+    weight = call.shape(1)
+    if len(weight) < 3:
+        return "its weight's shape is unknown"
+    if min(weight[0], weight[1]) < value:
+        return f"{weight[1]} to {weight[0]} channels are below {value}, too small for FP8 tensor cores"
+    volume = prod(weight[2:])
+    return (
+        ""
+        if volume <= _FLOAT8_VOLUME
+        else f"its kernel has {volume} positions, FP8 convolutions at most {_FLOAT8_VOLUME}"
+    )
+
+
 def _broadcast_rank(call: Call, value: Any) -> str:
     return "" if len(call.out) <= value else f"its result has rank {len(call.out)}, the kernel takes {value} at most"
 
@@ -287,6 +302,7 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "zero-pad": _zero_pad,
     "tensor-core-matmul": _tensor_core_matmul,
     "tensor-core-conv": _tensor_core_conv,
+    "float8-conv": _float8_conv,
     "broadcast-rank": _broadcast_rank,
     "not-dilated": _not_dilated,
     "plain-transpose": _plain_transpose,
@@ -299,7 +315,8 @@ LIMITS: dict[str, Callable[[Call, Any], str]] = {
     "resize-kernel": _resize_kernel,
     "explicit-pads": _explicit_pads,
 }
-_SMALL = {"tensor-core-matmul", "tensor-core-conv", "group-channels"}
+_FLOAT8_VOLUME = 32
+_SMALL = {"float8-conv", "tensor-core-matmul", "tensor-core-conv", "group-channels"}
 
 
 def _list(values: Any) -> str:

@@ -259,9 +259,9 @@ class Recipe(Settings):
     format: Literal["qdq", "qoperator"] | None = Field(
         default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
     )
-    mode: Literal["auto", "static", "dynamic", "weight-only", "codebook", "float16", "bfloat16"] = Field(
+    mode: Literal["auto", "static", "dynamic", "weight-only", "codebook", "float8", "float16", "bfloat16"] = Field(
         default="auto",
-        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; codebook: weights stored as indices of a table of levels; float16, bfloat16: no integers, 16-bit floats",
+        description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; codebook: weights stored as indices of a table of levels; float8: static ranges with FP8 (E4M3) in the place of integers; float16, bfloat16: no integers, 16-bit floats",
     )
     weights: Weights = Field(default=Weights(), description="how weights are stored")
     precision: Literal["float32", "float16", "bfloat16"] = Field(

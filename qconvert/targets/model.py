@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+_FLOAT8_MOST = 448  # largest number of FLOAT8E4M3FN (ONNX, "Float stored in 8 bits")
 _DENSE = "no time, the kernels multiply zeros like any number; only a compressed archive of the file gets smaller"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An integer number format.
+    """A number format of few bits: integers, or floats of 8 bits.
 
     Attributes:
-        dtype: "uint8", "int8", "int16", "uint16", "int4".
+        dtype: "uint8", "int8", "int16", "uint16", "int4", or "float8_e4m3fn".
         symmetric: zero point fixed to 0 (signed) or to the middle (unsigned).
         narrow: leave out the most negative code, so that the grid is symmetric.
         bits: number of bits that are used; fewer than those of the dtype for reduced ranges.
@@ -29,17 +30,26 @@ class Format:
     @property
     def qmin(self) -> int:
         """Smallest code."""
+        if self.floating:
+            return -_FLOAT8_MOST
         return 0 if self.dtype.startswith("u") else -(1 << (self.bits - 1)) + int(self.narrow)
 
     @property
     def qmax(self) -> int:
         """Largest code."""
+        if self.floating:
+            return _FLOAT8_MOST
         return (1 << self.bits) - 1 if self.dtype.startswith("u") else (1 << (self.bits - 1)) - 1
 
     @property
     def width(self) -> int:
         """Bits of a stored code."""
-        return int(self.dtype.lstrip("uint"))
+        return 8 if self.floating else int(self.dtype.lstrip("uint"))
+
+    @property
+    def floating(self) -> bool:
+        """Whether codes are floats themselves, closer together near zero."""
+        return self.dtype.startswith("float")
 
     def __str__(self) -> str:
         return f"{self.dtype}{'' if self.symmetric else ' asymmetric'}"
@@ -204,6 +214,15 @@ class InnerFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Float8:
+    """Kernels and formats in 8-bit floats."""
+
+    activation: Format
+    weight: Format
+    kernels: tuple[Kernel, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Everything that is particular to one target. No other code knows a target's name."""
 
@@ -239,6 +258,7 @@ class Target:
     rewrites: tuple[str, ...] = ()
     cost: CostModel | None = None
     precisions: tuple[str, ...] = ("float32",)  # of what stays float beside integers
+    float8: Float8 | None = None  # what `mode: float8` puts in the place of integers
     halves: tuple[str, ...] = ()  # 16-bit types in which a whole model may run
     half_gain: str = ""  # what such a model does not gain on this target
 

@@ -6,7 +6,7 @@ Source: TensorRT developer guide, "Explicit Quantization" and "Q/DQ Layer-Placem
 
 from __future__ import annotations
 
-from .model import Format, Kernel, Limit, Session, Target, WeightForm
+from .model import Float8, Format, Kernel, Limit, Session, Target, WeightForm
 
 _WEIGHT = Limit("weight-constant")
 
@@ -15,6 +15,12 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("ConvTranspose", "raw", (_WEIGHT, Limit("rank", (4, 5)), Limit("tensor-core-conv", 16)), "guide: quantize all inputs of weighted layers"),
     Kernel("Gemm", "raw", (_WEIGHT, Limit("attribute", "transA=0"), Limit("tensor-core-matmul", 16)), "guide; GEMV and tiny products are left out by ModelOpt"),
     Kernel("MatMul", "raw", (Limit("not-attention"), _WEIGHT, Limit("weight-rank", 2), Limit("tensor-core-matmul", 16)), "guide; products of two activations stay in the fused FP16 attention kernel"),
+)  # fmt: skip
+
+FLOAT8 = Format("float8_e4m3fn", symmetric=True)
+FLOAT8_KERNELS: tuple[Kernel, ...] = (
+    Kernel("Conv", "raw", (_WEIGHT, Limit("rank", (4, 5)), Limit("float8-conv", 16)), "guide; more than 16 channels and kernels of up to 32 positions, by ModelOpt"),
+    *(kernel for kernel in KERNELS if kernel.op in ("Gemm", "MatMul")),
 )  # fmt: skip
 
 WEIGHT_FORMS = (
@@ -38,6 +44,7 @@ TENSORRT = Target(
     residual_skip=True,
     deployed_here=False,
     precisions=("float32", "float16", "bfloat16"),
+    float8=Float8(FLOAT8, FLOAT8, FLOAT8_KERNELS),
     halves=("float16", "bfloat16"),
     io=("float", "half"),
     try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",

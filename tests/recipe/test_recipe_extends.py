@@ -85,7 +85,7 @@ def test_a_mistake_names_the_file_it_is_in(write: Write, vocabulary: Vocabulary,
                 (
                     "R005",
                     "a.yaml:3:7",
-                    "`mode` must be one of `auto`, `static`, `dynamic`, `weight-only`, `codebook`, `float16`, `bfloat16`, not text: x",
+                    "`mode` must be one of `auto`, `static`, `dynamic`, `weight-only`, `codebook`, `float8`, `float16`, `bfloat16`, not text: x",
                 ),
                 ("R008", "b.yaml:1:10", "recipes extend each other in a circle: a.yaml -> b.yaml -> a.yaml"),
             ],

@@ -96,7 +96,7 @@ ONE = [
     ),
     (
         "mode: statik",
-        "R005 r.yaml:1:7 `mode` must be one of `auto`, `static`, `dynamic`, `weight-only`, `codebook`, `float16`, `bfloat16`, not text: statik | did you mean `static`?",
+        "R005 r.yaml:1:7 `mode` must be one of `auto`, `static`, `dynamic`, `weight-only`, `codebook`, `float8`, `float16`, `bfloat16`, not text: statik | did you mean `static`?",
     ),
     ("version: 2", "R005 r.yaml:1:10 `version` must be `1`, not 2"),
     ("dataset: 3", "R005 r.yaml:1:10 `dataset` must be a mapping, not 3"),
