@@ -189,3 +189,24 @@ def stacked_mean(arrays: Sequence[Array], axis: int) -> tuple[Array, Array, int]
     count = len(arrays)
     error = means.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.zeros(means.shape[1])
     return means.mean(axis=0), error, count
+
+
+def gains(wanted: Sequence[Array], got: Sequence[Array], axis: int) -> Array:
+    """Factors [C] on the channels of `got` that bring it closest to `wanted`, both around their means (least squares).
+
+    Each is pulled towards 1 as far as it may be chance: delta * max(0, 1 - error² / delta²), the error over samples.
+    """
+    x, y = ([np.moveaxis(a, axis, -1).reshape(-1, a.shape[axis]).astype(np.float64) for a in s] for s in (got, wanted))
+    rows = sum(len(part) for part in x)
+    mean_x, mean_y = (np.asarray(sum(part.sum(axis=0) for part in s)) / rows for s in (x, y))
+    power = np.stack([np.square(part - mean_x).sum(axis=0) for part in x])
+    along = np.stack([((p - mean_x) * (q - mean_y)).sum(axis=0) for p, q in zip(x, y, strict=True)])
+    sure = power.sum(axis=0) > 0
+    total = np.where(sure, power.sum(axis=0), 1.0)
+    change = np.where(sure, along.sum(axis=0) / total - 1, 0.0)
+    error = np.square(along - (1 + change) * power).sum(axis=0) / np.square(total)
+    certain = np.maximum(0.0, 1 - error / np.maximum(np.square(change), 1e-300))
+    return np.asarray(1 + np.clip(change * certain, *_CHANGES))
+
+
+_CHANGES = (-0.3, 0.5)

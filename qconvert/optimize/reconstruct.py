@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ..calibrate import QuantParams, constant_params, dequantize, fake_quantize, fit_bias
+from ..calibrate import QuantParams, constant_params, dequantize, fake_quantize, fit_bias, quantize
 from ..data.settings import Settings
 from ..graph import Array, Edit, Node
 from ..plan import Kind, Plan, WeightPlan
@@ -23,7 +23,7 @@ from .codebook import on_levels
 from .draft import Draft, Lab
 from .gptq import gptq
 from .gram import moments
-from .lockstep import Station, run_layer, stacked_mean, walk
+from .lockstep import Station, gains, run_layer, stacked_mean, walk
 from .rounding import rounded
 
 
@@ -32,6 +32,10 @@ class Reconstruction(Settings):
 
     rounding: bool = Field(default=True, description="round weights by GPTQ, to nearest otherwise")
     bias: bool = Field(default=True, description="correct biases for the mean error")
+    gain: bool = Field(
+        default=False,
+        description="scale each output channel to fit the FP32 output by least squares; pays where ranges clip much",
+    )
     asymmetric: bool = Field(
         default=False,
         description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8",
@@ -115,6 +119,8 @@ class _Bench:
             (fake_quantize(original, params), params) if shared else self._weights(station, original, params, plan)
         )
         bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
+        if self.settings.gain and not shared:
+            weights, params = self._scaled(station, weights, params, bias)
         fixed = self._bias(station, weights, bias)
         self.layers[node.name] = _Layer(None if shared else weights, fixed, params)
         return weights, fixed if fixed is not None else bias
@@ -144,6 +150,18 @@ class _Bench:
         codes, params = _rounded(parts, constant_params(whole.astype(np.float32), plan, method), coarse)
         params = self._with_room(node, params)
         return dequantize(from_matrix(node, codes, original.shape).astype(params.format.dtype), params), params
+
+    def _scaled(
+        self, station: Station, weights: Array, params: QuantParams, bias: Array | None
+    ) -> tuple[Array, QuantParams]:
+        """The same codes with scales that fit the layer's output, where each channel has a scale."""
+        node = station.node
+        if params.axis is None or params.block or node.op == "ConvTranspose":
+            return weights, params
+        produced = run_layer(node, station.got_in, weights, bias, self.lab.options.threads)
+        factors = gains(station.wanted_out, produced, 1 if node.op == "Conv" else -1)
+        new = self._with_room(node, replace(params, scale=(params.scale * factors).astype(np.float32)))
+        return dequantize(quantize(weights, params), new), new
 
     def _blocks(self, shape: tuple[int, ...]) -> list[slice]:
         """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory."""
