@@ -1,5 +1,6 @@
 """Accuracy algorithms: each one function in one file, with the statistics it needs."""
 
+from .absorb import Absorption, absorb
 from .adaround import AdaRound, adaround
 from .branches import Branches, split_branches
 from .draft import Draft, Lab, affordable, split
@@ -29,6 +30,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         Equalization,
         equalize,
         applies=in_integers,
+    ),
+    "absorb": Algorithm(
+        "what a channel never falls below moves behind its Relu, into biases", Absorption, absorb, auto=False
     ),
     "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges, applies=in_integers),
     "refine": Algorithm("ranges moved by their effect behind the next layers", Refinement, refine, applies=in_integers),
