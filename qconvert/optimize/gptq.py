@@ -54,7 +54,14 @@ def gptq(weights: Array, gram: Array, scale: Array, limits: Limits, damping: flo
     codes = _rounded(ordered(weights.astype(np.float64)), ordered(given), factor, (ordered(low), ordered(high)))
     result = np.empty_like(codes)
     np.put_along_axis(result, order[:, None], codes, axis=2)
-    return result.reshape(weights.shape)
+    return _better(weights, gram, given, (result.reshape(weights.shape), nearest(weights, given, limits)))
+
+
+def _better(weights: Array, gram: Array, steps: Array, choices: tuple[Array, Array]) -> Array:
+    """Of two roundings the one with less error, for each output: taking errors back is greedy, and may end up worse."""
+    wrong = (weights - codes * steps for codes in choices)
+    first, second = (np.einsum("...ok,...kl,...ol->...o", e, gram, e, optimize=True) for e in wrong)
+    return np.where((first <= second)[..., None], *choices)
 
 
 def nearest(weights: Array, steps: Array, limits: Limits) -> Array:

@@ -27,13 +27,13 @@ def output_error(x, weights, codes, scale):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
-def test_gptq_is_never_much_worse_than_rounding_and_stays_in_range(seed):
+def test_gptq_is_never_worse_than_rounding_and_stays_in_range(seed):
     x, weights, scale = problem(seed)
     codes = gptq(weights, x.T @ x / len(x), scale, LIMITS)
     assert np.all(codes == np.rint(codes))
     assert LIMITS[0] <= codes.min() <= codes.max() <= LIMITS[1]
     plain = nearest(weights, scale[:, None], LIMITS)
-    assert output_error(x, weights, codes, scale) <= 1.05 * output_error(x, weights, plain, scale)
+    assert output_error(x, weights, codes, scale) <= (1 + 1e-9) * output_error(x, weights, plain, scale)
 
 
 def test_gptq_gains_decibels_on_correlated_inputs():
