@@ -15,13 +15,15 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ..graph import Array
+from ..graph import Array, numpy_dtype
 
 LEARNED = ("k-means", "quantile")  # the table follows the values
 FIXED = ("matched", "logarithmic", "power-of-two", "binary", "ternary")
-LEVELS = (*LEARNED, *FIXED)
+FLOATS = {"nvfp4": "float4_e2m1fn", "mxfp8": "float8_e4m3fn"}  # all numbers of a small float type, with a scale a block
+LEVELS = (*LEARNED, *FIXED, *FLOATS)
+_UNIT = {"nvfp4": 8.0, "mxfp8": 512.0}  # the power of two above the largest number
 _BASES = (1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
-_SHRINK = np.array([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28])
+_SHRINK = np.array([1.45, 1.2, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.28])
 _SEEN = 1 << 18  # values that a table is learned from
 _ROUNDS, _LLOYD = 4, 40
 
@@ -41,7 +43,36 @@ def fitted(rows: Array, kind: str, bits: int, importance: Array | None = None) -
     if kind in FIXED:
         table, scale, _ = _with_table(values, weight, fixed(kind, bits), whole=kind == "power-of-two")
         return table, scale
+    if kind in FLOATS:
+        return _in_floats(values, weight, kind)
     return _learned(values, weight, kind, 2**bits)
+
+
+def _in_floats(values: Array, weight: Array, kind: str) -> tuple[Array, Array]:
+    """All numbers of a float type, with scales as its blocks store them.
+
+    Those of MXFP8 are powers of two (E8M0), those of NVFP4 are FP8 numbers times one number for the whole tensor.
+    """
+    table, unit = numbers(FLOATS[kind]), _UNIT[kind]
+    _, scale, _ = _with_table(values, weight, (table / unit).astype(np.float32), whole=kind == "mxfp8")
+    scale = scale / unit
+    if kind == "nvfp4":
+        whole = global_scale(scale)
+        scale = (scale / whole).astype(numpy_dtype("float8_e4m3fn")).astype(np.float32) * whole
+    return table, np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+
+
+def global_scale(scale: Array) -> Array:
+    """The float32 number that takes the largest scale of NVFP4 blocks to the largest FP8 number."""
+    return np.asarray(scale.max(initial=0.0) / 448 or 1.0, dtype=np.float32)
+
+
+def numbers(dtype: str) -> Array:
+    """The finite numbers of a float type of up to 8 bits, ascending, zero once."""
+    kind = numpy_dtype(dtype)
+    bits = 4 if "float4" in dtype else 8
+    every = np.arange(2**bits, dtype=np.uint8).view(kind).astype(np.float32)
+    return np.unique(every[np.isfinite(every)])
 
 
 def fixed(kind: str, bits: int) -> Array:

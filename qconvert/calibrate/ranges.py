@@ -17,7 +17,7 @@ from .collect import check_finite
 from .given import params_for_span
 from .grid import grid_reach
 from .half import SMALLEST
-from .levels import fitted
+from .levels import FLOATS, fitted
 from .methods import RANGE_METHODS, MethodOptions
 from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
 from .sketch import LEVELS, Sketch
@@ -140,7 +140,8 @@ def table_params(array: Array, rows: Array, chosen: WeightPlan, importance: Arra
     """
     table, scale = fitted(rows, chosen.levels, chosen.format.bits, importance)
     small = scale.astype(np.float16).astype(np.float32)
-    scale = small if np.isfinite(small).all() and small.min(initial=1.0) >= SMALLEST["float16"] else scale
+    short = chosen.levels not in FLOATS and np.isfinite(small).all() and small.min(initial=1.0) >= SMALLEST["float16"]
+    scale = small if short else scale
     shape = (array.shape[chosen.axis or 0], -1) if chosen.block else (-1,)
     zero = np.zeros(scale.shape, dtype=chosen.format.dtype)
     scale, zero = scale.reshape(shape), zero.reshape(shape)

@@ -11,7 +11,7 @@ import numpy as np
 from ..calibrate import QuantParams, params_for_scale
 from ..graph import Array, Edit, Graph, Node, TensorType, Weight
 from ..targets.model import Format
-from .weights import Layout, bias_codes, code_bits, quantized
+from .weights import Layout, bias_codes, code_bits, float_codes, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)
 MICROSOFT = "com.microsoft"
@@ -64,6 +64,10 @@ class Constants:
     def part(self, name: str, params: QuantParams, low: int, bits: int) -> str:
         """Name of some bits of all codes of a weight, packed: [bytes, 1], or [codes] where they fill whole bytes."""
         return self._edit.add_weight(f"{name}/codes", code_bits(self._graph.weights[name], params, low, bits))
+
+    def floats(self, name: str, params: QuantParams, dtype: str, turned: bool) -> str:
+        """Name of the codes of a weight in a small float type."""
+        return self._edit.add_weight(f"{name}/codes", float_codes(self._graph.weights[name], params, dtype, turned))
 
     def operand(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
         """Name of the codes of a weight as an integer kernel reads them.

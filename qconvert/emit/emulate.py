@@ -11,15 +11,17 @@ import numpy as np
 
 from ..graph import Edit, Graph, Node, TensorType, infer_types
 from .half import CODES
+from .rebuilt import with_small_floats_rebuilt
 
 _HALVES = ("float16", "bfloat16")
 
 
 def emulated(graph: Graph) -> Graph:
-    """The graph with every 16-bit value as a float32 value that has been rounded; itself where there is none.
+    """The graph with every 16-bit value as a float32 value that has been rounded, and weights in small floats rebuilt.
 
     Graph inputs and outputs are float32.
     """
+    graph = with_small_floats_rebuilt(graph)
     typed = infer_types(graph)
     half = {n: d for n in (*typed.inputs, *typed.values()) if (d := typed.type_of(n).dtype) in _HALVES}
     if not half and not any(w.dtype in _HALVES for w in graph.weights.values()):

@@ -48,13 +48,20 @@ def to_half(graph: Graph, dtype: str = "float16", kept: frozenset[str] = frozens
     return _Halving(infer_types(graph), dtype, kept, edges).result()
 
 
+def _chosen(node: Node) -> bool:
+    """Whether an operator of a runtime's own writes the type that an attribute names."""
+    return node.domain != "" and node.attr("output_dtype") == CODES["float32"]
+
+
 class _Halving:
     """One conversion: the type in which each value is computed, and the Casts made so far."""
 
     def __init__(self, graph: Graph, dtype: str, kept: frozenset[str], edges: bool) -> None:
         self.graph, self.dtype = graph, dtype
         self.edit = Edit(graph)
-        self.nodes = {n.name for n in graph.nodes if n.name not in kept and only_tensors(n, graph.opset)}
+        self.nodes = {
+            n.name for n in graph.nodes if n.name not in kept and (only_tensors(n, graph.opset) or _chosen(n))
+        }
         self.outside = {*graph.inputs, *graph.outputs}
         self.captured = {name for node in graph.nodes for body in node.bodies for name in body.captures}
         self.edge = dtype if edges else "float32"
@@ -88,7 +95,7 @@ class _Halving:
         if node is None:
             return self.edge
         place = node.outputs.index(name)
-        here = node.name in self.nodes and gives(node, self.graph.opset, place, self.dtype)
+        here = node.name in self.nodes and (_chosen(node) or gives(node, self.graph.opset, place, self.dtype))
         return self.dtype if here else "float32"
 
     def _owner(self, name: str) -> str:

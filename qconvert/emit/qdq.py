@@ -9,7 +9,7 @@ from ..graph import Edit, Graph, Node, TensorType
 from ..ops import Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
 from ..targets.model import Format
-from .constants import MICROSOFT, Constants, Key, bias_params, value_of
+from .constants import Constants, Key, bias_params, value_of
 from .dynamic import dynamic_lstm, dynamic_product
 from .stored import STORES, Shelf
 from .weights import anchor_scale
@@ -63,9 +63,8 @@ class QdqWriter:
         for node in self.graph.nodes:
             self._place(node)
         written = self.edit.graph()
-        if all(node.domain != MICROSOFT for node in written.nodes):
-            return written
-        return written.with_(opsets={**written.opsets, MICROSOFT: 1})
+        domains = {node.domain for node in written.nodes} - written.opsets.keys()
+        return written.with_(opsets={**written.opsets, **dict.fromkeys(sorted(domains), 1)}) if domains else written
 
     def _place(self, node: Node) -> None:
         chosen = self.plan.nodes[node.name]

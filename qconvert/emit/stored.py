@@ -14,10 +14,13 @@ from typing import TypeAlias
 import numpy as np
 
 from ..calibrate import QuantParams
-from ..graph import Array, Dim, Edit, Graph, Node
+from ..calibrate.levels import global_scale
+from ..graph import Array, Dim, Edit, Graph, Node, TensorType, numpy_dtype
 from .constants import MICROSOFT, Constants, Key, value_of
 from .weights import CODES_A_GROUP, packed
 
+_FP4_NUMBERS, _E8M0_BIAS = 16, 127
+TRT, MXFP8 = "trt", "TRT_MXFP8DequantizeLinear"
 FLOAT = 1  # ONNX TensorProto.FLOAT
 PACKED_BLOCKS = (16, 32, 64, 128, 256)  # that MatMulNBits and GatherBlockQuantized both know
 
@@ -321,6 +324,44 @@ def _shifted(shelf: Shelf, bits: int) -> list[Step]:
     return [right, ("BitwiseAnd", (shelf.constants.shared(mask, "mask"),), {})]
 
 
+def small_floats(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
+    """NVFP4 behind two DequantizeLinear, one for the FP8 scales of the blocks; MXFP8 behind TensorRT's own operator.
+
+    Source: onnx-tensorrt `onnxOpImporters.cpp` (TRT_MXFP8DequantizeLinear), TensorRT guide on NVFP4 and MXFP8.
+    """
+    inputs = [*node.inputs]
+    turned = node.op == "Gemm" and bool(node.attr("transB", 0))
+    key = f"floats{turned}"
+    inputs[index] = shelf.once(key, inputs[index], params, lambda: _from_floats(shelf, inputs[index], params, turned))
+    plain = {name: value for name, value in node.attributes.items() if not (turned and name == "transB")}
+    return [node.with_(inputs=tuple(inputs), attributes=plain)]
+
+
+def _from_floats(shelf: Shelf, name: str, params: QuantParams, turned: bool) -> str:
+    axis = _channel_axis(params, turned)
+    scale = params.scale.T if axis == 1 else params.scale
+    blocks: dict[str, object] = {"axis": 1 - axis, "block_size": params.block}
+    if np.asarray(params.table).size < _FP4_NUMBERS:
+        whole = global_scale(params.scale)
+        short = (scale / whole).astype(numpy_dtype("float8_e4m3fn"))
+        codes = shelf.constants.floats(name, params, "float4_e2m1fn", turned)
+        one: Step = ("DequantizeLinear", (shelf.constants.shared(whole, f"{name}/global"),), {})
+        each = shelf.chain(f"{name}/scale", [one], shelf.constants.shared(short, f"{name}/scale"))
+        return shelf.chain(name, [("DequantizeLinear", (each,), blocks)], codes)
+    exponents = (np.rint(np.log2(scale)) + _E8M0_BIAS).astype(np.uint8)
+    codes, result = (
+        shelf.constants.floats(name, params, "float8_e4m3fn", turned),
+        shelf.edit.fresh(f"{name}/dequantized"),
+    )
+    operands = (codes, shelf.constants.shared(exponents, f"{name}/exponents"))
+    made = shelf.edit.fresh_node(f"{name}/{MXFP8}")
+    shelf.edit.add(Node(MXFP8, operands, (result,), {**blocks, "output_dtype": FLOAT}, made, TRT))
+    shelf.edit.set_type(
+        result, shelf.graph.type_of(name) if not turned else TensorType("float32", shelf.graph.weight_shape(name)[::-1])
+    )
+    return result
+
+
 STORES: dict[str, Store] = {
     "dequantize": dequantized,
     "fold": folded,
@@ -328,4 +369,5 @@ STORES: dict[str, Store] = {
     "nbits": product,
     "gather-blocks": table,
     "codebook": codebook,
+    "floats": small_floats,
 }

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ..calibrate import QuantParams, quantize
-from ..graph import Array, Lazy, Weight
+from ..graph import Array, Lazy, Weight, numpy_dtype
 from ..targets.model import Format
 
 # As the weight; with its last two axes swapped; [C, blocks, block]; the same packed into bytes, of rank 3 or as rows.
@@ -84,6 +84,16 @@ def code_bits(weight: Weight, params: QuantParams, low: int, bits: int) -> Weigh
         return np.bitwise_or.reduce(filled << np.arange(0, 8, bits, dtype=np.uint8), axis=1, keepdims=True)
 
     return Lazy("uint8", (count,) if bits == 8 else (groups * bits, 1), packed_bits)
+
+
+def float_codes(weight: Weight, params: QuantParams, dtype: str, turned: bool) -> Weight:
+    """The levels of a weight as numbers of a small float type; `turned` swaps the axes of a matrix."""
+
+    def codes() -> Array:
+        levels = np.asarray(params.table)[quantize(weight.numpy(), params)].astype(numpy_dtype(dtype))
+        return np.ascontiguousarray(levels.T if turned else levels)
+
+    return Lazy(dtype, weight.shape[::-1] if turned else weight.shape, codes)
 
 
 def bias_codes(bias: Array, scale: Array) -> Array:

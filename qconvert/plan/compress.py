@@ -15,7 +15,7 @@ from .limits import Call, first_broken
 from .model import Reason, WeightPlan
 
 _SCALE_BITS = 32
-_GIVEN_BITS = {"binary": 1, "ternary": 2}
+_GIVEN_BITS = {"binary": 1, "ternary": 2, "nvfp4": 4, "mxfp8": 8}
 SMALLEST = 1024  # bytes of float32; the nodes that rebuild a smaller weight take more than it gives
 LOOKUP_BYTES = 65_536  # smaller tables are not worth the extra nodes
 
@@ -32,7 +32,7 @@ class Wish:
     @classmethod
     def of(cls, rule: Change, recipe: Recipe, target: Target) -> Wish:
         """The wish of a node's merged rules; 8 bits or what the target has at most, where they do not say."""
-        if (rule.mode or recipe.mode) == "codebook":
+        if rule.levels or (rule.mode or recipe.mode) == "codebook":
             levels = rule.levels or "k-means"
             return cls(_GIVEN_BITS.get(levels) or rule.weight_bits or 4, rule.block, rule.weight_symmetric, levels)
         most = max((b for form in target.weight_forms if "" in form.levels for b in form.bits if b <= 8), default=8)

@@ -15,7 +15,7 @@ PERCENT = r"^[0-9]{1,9}(\.[0-9]{1,17})? ?%$"
 
 HALVES = ("float16", "bfloat16")
 SOMETHING: JsonDict = {"minProperties": 1}
-Levels = Literal["k-means", "quantile", "matched", "logarithmic", "power-of-two", "ternary", "binary"]
+Levels = Literal["k-means", "quantile", "matched", "logarithmic", "power-of-two", "ternary", "binary", "nvfp4", "mxfp8"]
 Bits = Annotated[int, Field(ge=1, le=8)]
 Block = Annotated[int, Field(ge=0)]
 
@@ -83,7 +83,7 @@ class Weights(Settings):
     symmetric: bool | None = Field(default=None, description="weight-only: no zero points")
     levels: Levels | None = Field(
         default=None,
-        description="codebook: k-means (the default), quantile (as many values at each level), matched (to the normal distribution), logarithmic, power-of-two, ternary or binary",
+        description="codebook: k-means (the default), quantile (as many values at each level), matched (to the normal distribution), logarithmic, power-of-two, ternary or binary; TensorRT: nvfp4 or mxfp8",
     )
 
 

@@ -23,7 +23,10 @@ FLOAT8_KERNELS: tuple[Kernel, ...] = (
     *(kernel for kernel in KERNELS if kernel.op in ("Gemm", "MatMul")),
 )  # fmt: skip
 
+_PRODUCT = (Limit("weight-rank", 2), Limit("attribute", "transA=0"))
 WEIGHT_FORMS = (
+    WeightForm("floats", ("MatMul", "Gemm"), "qdq", (4,), (16,), ((4, 16),), levels=("nvfp4",), divides=True, opset=23, limits=_PRODUCT, source="guide: FP4 in blocks of 16 with FP8 scales and one float32 scale, two DequantizeLinear"),
+    WeightForm("floats", ("MatMul", "Gemm"), "qdq", (8,), (32,), ((8, 32),), levels=("mxfp8",), divides=True, opset=21, limits=_PRODUCT, source="guide: FP8 in blocks of 32 with E8M0 scales; onnx-tensorrt TRT_MXFP8DequantizeLinear"),
     WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (4,), (64, 128), ((4, 128),), asymmetric=False, divides=True, opset=21, limits=(Limit("weight-rank", 2), Limit("attribute", "transA=0")), source="guide: INT4 is weight-only, in symmetric blocks of 64 or 128 along the inputs of matrix products"),
 )  # fmt: skip
 

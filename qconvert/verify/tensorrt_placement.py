@@ -36,14 +36,14 @@ def warn(code: str, node: Node, message: str, hint: str) -> Diagnostic:
 
 
 def half_quantized(view: QuantizedView) -> Iterator[Diagnostic]:
-    """C101: quantize all inputs of weighted operators. INT4 weights alone, and a DQ shared with an INT8 operator, are right."""
+    """C101: quantize all inputs of weighted operators. INT4 and FP4 weights alone, and a DQ shared with an INT8 operator, are right."""
     for op in view.weighted:
         feeds = [view.feed(op.node.input(i)) for i in (0, 1)]
         given = next((f for f in feeds if f is not None), None)
         if (
             given is None
             or all(feeds)
-            or given.dq.params.dtype in ("int4", "uint4")
+            or given.dq.params.dtype in ("int4", "uint4", "float4_e2m1fn")
             or given.dq.params.dtype == "int32"
         ):
             continue

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qconvert.calibrate import constant_params, dequantize, fake_quantize, quantize
-from qconvert.calibrate.levels import LEVELS, fitted, fixed, nearest
+from qconvert.calibrate.levels import FIXED, LEARNED, LEVELS, fitted, fixed, nearest
 from qconvert.plan import WeightPlan
 from qconvert.targets.model import Format
 
@@ -23,7 +23,7 @@ def weights(seed, rows=6, columns=64):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(LEVELS), st.integers(2, 5), st.sampled_from([0, 16, 24]))
+@given(st.integers(0, 10_000), st.sampled_from((*LEARNED, *FIXED)), st.integers(2, 5), st.sampled_from([0, 16, 24]))
 def test_rounding_is_to_the_nearest_level_and_stays_there(seed, kind, bits, block):
     array = weights(seed)
     params = constant_params(array, plan(kind, bits, block=block))
