@@ -75,8 +75,9 @@ def _round(start: _State, lab: Lab, settings: MixedPrecision) -> _State:
     best, count, failed = start, 1, 0
     while count < 2 * len(moves) and failed < _PATIENCE and best.score < settings.enough:
         state = _after(start, moves[:count], lab, settings)
-        if state is None:
-            break
+        if state is None:  # without the last of them it may be fast enough
+            moves, failed = [*moves[: count - 1], *moves[count:]], failed + 1
+            continue
         gained = state.score >= best.score + settings.gain * (len(state.moves) - len(best.moves))
         best, failed, count = (state, 0, 2 * count) if gained else (best, failed + 1, 2 * count)
     return best
@@ -111,17 +112,17 @@ def _after(start: _State, made: Sequence[Move], lab: Lab, settings: MixedPrecisi
     changes = exceptions(moves, start.draft.plan)
     changes = replace(changes, kept={**added_kept(start.draft, lab), **changes.kept})
     plan = lab.replan(changes, start.draft.reference)
-    if not _affordable(plan, lab, settings):
+    if not _affordable(plan, start.draft.plan, settings):
         return None
     draft = reconstruct(planned_again(start.draft, lab, plan), lab, _QUICK)
     return _State(draft, lab.score(draft), moves)
 
 
-def _affordable(plan: Plan, lab: Lab, settings: MixedPrecision) -> bool:
+def _affordable(plan: Plan, before: Plan, settings: MixedPrecision) -> bool:
     prediction = plan.prediction
-    fast = prediction.speedup is None or prediction.speedup >= settings.speedup
-    known = plan.opset <= lab.graph.opset or not plan.anchors
-    return fast and prediction.integer_share >= settings.integer_macs and known
+    least = min(settings.speedup, before.prediction.speedup or settings.speedup)
+    fast = prediction.speedup is None or prediction.speedup >= least
+    return fast and prediction.integer_share >= settings.integer_macs
 
 
 def exceptions(moves: Sequence[Move], plan: Plan) -> Exceptions:
