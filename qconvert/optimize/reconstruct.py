@@ -137,7 +137,7 @@ class _Bench:
         node = station.node
         if not self.settings.rounding or node.op == "ConvTranspose" or plan.format.floating:
             return fake_quantize(original, params), params
-        if self._rounding is not None:
+        if self._rounding is not None and not plan.levels and not plan.block:
             return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
         parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape)]
@@ -156,7 +156,8 @@ class _Bench:
     ) -> tuple[Array, QuantParams]:
         """The same codes with scales that fit the layer's output, where each channel has a scale."""
         node = station.node
-        if params.axis is None or params.block or node.op == "ConvTranspose":
+        given = params.format.exponents is not None or params.format.floating or params.table is not None
+        if given or params.axis is None or params.block or node.op == "ConvTranspose":
             return weights, params
         produced = run_layer(node, station.got_in, weights, bias, self.lab.options.threads)
         factors = gains(station.wanted_out, produced, 1 if node.op == "Conv" else -1)
