@@ -20,6 +20,7 @@ from .half import SMALLEST
 from .levels import FLOATS, fitted
 from .methods import RANGE_METHODS, MethodOptions
 from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
+from .refit import refitted
 from .sketch import LEVELS, Sketch
 
 
@@ -102,7 +103,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     """Scale of a constant, along its channel axis if the plan says so.
 
     Args:
-        method: "min-max", or "mse": each channel's range is cut by the factor with the least squared error. Values on a grid
+        method: "min-max"; "mse": each channel's range is cut by the factor with the least squared error; "hqq": below
+            7 bits the scale is then refitted to the codes, under a norm that forgives outliers. Values on a grid
             keep it, whatever the method.
     """
     rows = block_rows(array, chosen.axis, chosen.block)
@@ -116,7 +118,7 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     on_grid = chosen.format.symmetric and rows.size
     known = grid_reach(rows, high, chosen.format) if on_grid else np.full(len(rows), np.nan)
     if (
-        method == "mse"
+        method != "min-max"
         and np.isnan(known).any()
         and rows.size
         and (chosen.format.symmetric or chosen.block or chosen.axis is not None)
@@ -127,6 +129,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     if chosen.axis is not None and chosen.gates:
         low, high = (np.repeat(end, array.shape[chosen.axis] // chosen.gates) for end in (low, high))
     params = params_for_range(chosen.format, low, high, chosen.axis, chosen.block)
+    if chosen.format.bits < 7 and method == "hqq" and rows.size and not chosen.gates and np.isnan(known).all():
+        params = refitted(rows, params)
     shape = () if chosen.axis is None else (array.shape[chosen.axis], -1) if chosen.block else (-1,)
     return replace(params, scale=params.scale.reshape(shape), zero_point=params.zero_point.reshape(shape))
 

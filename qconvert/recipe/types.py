@@ -58,7 +58,10 @@ class Calibration(Settings):
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(
         default=99.99, description="percentile: share of values inside the range, in percent"
     )
-    weights: Literal["mse", "min-max"] = Field(default="mse", description="range method for weights, per channel")
+    weights: Literal["mse", "min-max", "hqq"] = Field(
+        default="mse",
+        description="range method for weights, per channel or block; hqq: below 7 bits, under a norm that forgives outliers",
+    )
     scales: Literal["any", "power-of-two"] = Field(
         default="any", description="power-of-two: for hardware that shifts instead of multiplying; costs up to one bit"
     )

@@ -196,3 +196,17 @@ def test_scales_of_symmetric_weights_have_no_zero_point() -> None:
     params = params_for_scale(INT8, np.array([0.5, 0.25], np.float32), 0)
     assert not params.zero_point.any()
     assert params.zero_point.dtype == np.int8
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_hqq_lowers_the_error_under_a_norm_that_forgives_outliers(symmetric):
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((24, 64)).astype(np.float32)
+    weight[:, ::21] *= 6
+    plan = WeightPlan(Format("int4" if symmetric else "uint4", symmetric, bits=4), 0, 32)
+    errors = []
+    for method in ("mse", "hqq"):
+        rest = np.abs(fake_quantize(weight, constant_params(weight, plan, method)) - weight)
+        errors.append((rest**0.7).reshape(24, 2, 32).sum(axis=2))
+    assert (errors[1] <= errors[0] * 1.0001).all()
+    assert errors[1].sum() < 0.995 * errors[0].sum()
