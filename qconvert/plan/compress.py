@@ -128,7 +128,9 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
         raise fail("R009", f"{target.title} has no weight-only form{other}", where, hint)
     of_bits = [f for f in forms if wish.bits in f.bits]
     if not of_bits:
-        raise _none(target, "bits", wish.bits, (b for f in forms for b in f.bits), where)
+        tables = any(f.levels and "" not in f.levels and wish.bits in f.bits for f in target.weight_forms)
+        other = f", or `mode: codebook`, which takes {wish.bits} bits" if tables and not wish.levels else ""
+        raise _none(target, "bits", wish.bits, (b for f in forms for b in f.bits), where, other)
     of_block = [f for f in of_bits if wish.block is None or wish.block in f.blocks]
     if not of_block:
         raise _none(target, "block", wish.block or 0, (b for f in of_bits for b in f.blocks), where)
@@ -145,12 +147,15 @@ def _instead(target: Target) -> str:
     return "choose `mode: static`"
 
 
-def _none(target: Target, key: str, value: int, known: Iterable[int], where: str) -> QConvertError:
+def _none(target: Target, key: str, value: int, known: Iterable[int], where: str, other: str = "") -> QConvertError:
     choices = sorted(set(known))
     near = min(choices, key=lambda choice: (abs(choice - value), -choice))
     listed = ", ".join(map(str, choices))
     return fail(
-        "R009", f"{target.title} stores no weights with {key} {value}, only {listed}", where, f"set `{key}: {near}`"
+        "R009",
+        f"{target.title} stores no weights with {key} {value}, only {listed}",
+        where,
+        f"set `{key}: {near}`{other}",
     )
 
 

@@ -92,7 +92,7 @@ def test_wrong_usage(cli: Cli, arguments: list[str], says: str) -> None:
         (["-t", "tensorrt", "--mode", "dynamic"], "R009", "static"),
         (["-t", "x86-vnni", "--set", "precision=float16"], "R009", "float32"),
         (["-t", "tflite-micro", "--mode", "weight-only"], "R009", "weight-only"),
-        (["-t", "x86-vnni", "--mode", "weight-only", "--bits", "3"], "R009", "bits: "),
+        (["-t", "x86-vnni", "--mode", "weight-only", "--bits", "3"], "R009", "`bits: 4`, or `mode: codebook`"),
         (["-t", "x86-vnni", "--mode", "weight-only", "--block", "48"], "R009", "block: "),
         (["-r", "nope.yaml"], "R001", "nope.yaml"),
     ],
