@@ -36,9 +36,9 @@ class Reconstruction(Settings):
         default=False,
         description="scale each output channel to fit the FP32 output by least squares; pays where ranges clip much",
     )
-    asymmetric: bool = Field(
-        default=False,
-        description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8",
+    asymmetric: bool | None = Field(
+        default=None,
+        description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8; by default for codebooks of up to 4 bits",
     )
     damping: Annotated[float, Field(gt=0)] = Field(
         default=0.01, description="share of the mean diagonal added to Gram matrices; ten times that where rows are few"
@@ -81,6 +81,7 @@ def corrected(draft: Draft, lab: Lab) -> Draft:
 
 
 _PREVIEW = 16
+_FEW_BITS = 4
 _MATRICES = 5  # that live at once: the Gram matrix, damped, inverse, factor, copy
 _LIVE = 6  # tensors of the largest size that live at once, in both graphs together
 
@@ -172,12 +173,19 @@ class _Bench:
 
     def _part(self, station: Station, kernel: tuple[int, ...], matrix: Array, inputs: slice) -> _Part:
         node, settings = station.node, self.settings
-        wanted = station.wanted_in if settings.asymmetric else None
+        asymmetric = self._aims_at_float(node)
+        wanted = station.wanted_in if asymmetric else None
         found = moments(node, kernel, wanted, station.got_in, self._corrects(node), inputs)
         target = matrix[..., inputs]
         damping = settings.damping * (10 if found.rows < 4 * target.shape[2] else 1)
-        aimed = _targets(target, found.gram, found.cross, damping) if settings.asymmetric else target
+        aimed = _targets(target, found.gram, found.cross, damping) if asymmetric else target
         return _Part(inputs, aimed, found.gram, damping)
+
+    def _aims_at_float(self, node: Node) -> bool:
+        """Whether the output of the FP32 input is what the layer's weights are fitted to."""
+        plan = self.draft.plan.weights[node.name, 1]
+        coarse = bool(plan.levels) and plan.format.bits <= _FEW_BITS
+        return coarse if self.settings.asymmetric is None else self.settings.asymmetric
 
     def _with_room(self, node: Node, params: QuantParams) -> QuantParams:
         """Parameters under which the layer's bias fits into int32."""
