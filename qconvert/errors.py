@@ -66,6 +66,7 @@ CODES: dict[str, Code] = {
     "R012": Code("user function cannot be used", "A `file.py:function` of the recipe could not be imported, is not callable, or raised an exception. Correct the function at the place that the message names; paths start at the recipe's folder."),
     "R013": Code("not a run record", "`qconvert report` reads the JSON report that `qconvert convert` writes beside its output; the file is missing, damaged, or of another version. Point at `<output>.report.json`, or convert again with this version."),
     "R014": Code("baseline cannot be used", "`gates.against` names the JSON report of an earlier run, and that file is missing, damaged, of another schema version, for another target, or of a model with other inputs or outputs. `qconvert convert --update-baseline` writes it anew."),
+    "R015": Code("table of ranges cannot be used", "`calibration: {read: ...}` names a file that is neither a calibration cache of TensorRT nor an encodings file of AIMET, or none of its tensors is in the model. Names are those of the ONNX model's tensors; check the path, or correct the names."),
     "R100": Code("recipe overridden", "A command line option replaced a value of the recipe. The effective recipe is in the report. Put the value into the recipe if it is to stay."),
     # --- model ------------------------------------------------------------------------------------------------------
     "M001": Code("model cannot be read", "The model file does not exist or cannot be opened. Check the path and its permissions."),
@@ -87,6 +88,7 @@ CODES: dict[str, Code] = {
     "M101": Code("choice made by rule", "Accuracy and memory pull apart at this place; the message says what was chosen, what the other way would bring or cost, and how to ask for it. Set the key that the message names to have it the other way."),
     "M102": Code("matched by their order", "Inputs or outputs of a model have other names than those of the reference, so the first was taken for the first, and so on. Check the pairs that the message names; rename the values in the model where they are wrong."),
     "M103": Code("quantized already", "The model contains QuantizeLinear, DequantizeLinear or integer operators. They are taken out of the graph; their ranges and the codes of the weights are the start of the conversion, and final where no data is given (`calibration: {given: ...}`). Figures of the model before conversion are those of the file as it was given."),
+    "M105": Code("unknown tensors in a table", "A table of ranges names tensors that the model does not have; they are left out. Caches of TensorRT also name tensors that exist in the engine only, which is fine; correct the names of others."),
     "M104": Code("range not known", "No data was given, and neither the model nor a table says which values this tensor takes, so the nodes around it stay float. Give a dataset with `-d`."),
     # --- dataset ----------------------------------------------------------------------------------------------------
     "D001": Code("dataset not found", "The dataset path does not exist or is not a folder. Check the path; `-d` wants the folder that holds the samples or their parts."),
@@ -129,6 +131,7 @@ CODES: dict[str, Code] = {
     "V105": Code("differs on another core", "The result was run on an emulated core of the target, and its outputs are not those of this host. On x86 without VNNI 16-bit sums saturate: `reduce_range: true` avoids that."),
     "V106": Code("not compared", "A part of two models could not be compared; the message says which and why. The other figures stand. Where onnxruntime refuses a file, `qconvert check` says what is wrong with it."),
     "V107": Code("runs differ in more than the recipe", "Two run records speak of different models or samples, so their figures are not comparable in every respect. Convert one model twice and measure both on the same samples."),
+    "V108": Code("latency not measured", "Timing a model as it is deployed takes its weights into memory, and there is not enough of it for FP32 and result together. Everything else was measured with weights mapped from their files. Measure latency on a machine with more memory."),
     # --- output -----------------------------------------------------------------------------------------------------
     "O001": Code("output cannot be written", "The output folder cannot be made or written to. Check the path and its permissions, or choose another output."),
     "O002": Code("disk full", "There is no space left to write the result. Nothing was replaced; partial files were removed. Free some space, or choose another folder; `TMPDIR` says where temporary files go."),

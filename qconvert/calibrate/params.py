@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -92,10 +94,14 @@ def params_fixed(format_: Format, scale: float, zero_point: int) -> QuantParams:
 
 def quantize(values: Array, params: QuantParams) -> Array:
     """Codes of real values: round half to even, then saturate (ONNX QuantizeLinear)."""
+    return _in_pieces(values, params, params.format.dtype if params.table is None else "uint8", _quantized)
+
+
+def _quantized(values: Array, params: QuantParams) -> Array:
     scale, zero = _along(params, values.shape)
     if params.table is not None:
         return nearest(values / scale, params.table).astype(np.uint8)
-    return np.asarray(_codes(values, scale, zero, params.format).astype(params.format.dtype))
+    return _codes(values, scale, zero, params.format)
 
 
 def _codes(values: Array, scale: Array, zero: Array, format_: Format) -> Array:
@@ -110,6 +116,10 @@ def _codes(values: Array, scale: Array, zero: Array, format_: Format) -> Array:
 
 def dequantize(codes: Array, params: QuantParams) -> Array:
     """Real values of codes (ONNX DequantizeLinear)."""
+    return _in_pieces(codes, params, "float32", _dequantized)
+
+
+def _dequantized(codes: Array, params: QuantParams) -> Array:
     scale, zero = _along(params, codes.shape)
     if params.table is not None:
         return np.asarray(params.table[codes.astype(np.intp)] * scale)
@@ -118,10 +128,37 @@ def dequantize(codes: Array, params: QuantParams) -> Array:
 
 def fake_quantize(values: Array, params: QuantParams) -> Array:
     """Real values after a round trip through the codes."""
+    return _in_pieces(values, params, "float32", _rounded)
+
+
+def _rounded(values: Array, params: QuantParams) -> Array:
     if params.table is not None:
-        return dequantize(quantize(values, params), params)
+        return _dequantized(_quantized(values, params), params)
     scale, zero = _along(params, values.shape)
     return np.asarray((_codes(values, scale, zero, params.format).astype(np.float32) - zero) * scale)
+
+
+PIECE = 1 << 22  # elements that are computed together, so that large weights need no memory for intermediate results
+
+
+def _in_pieces(
+    values: Array, params: QuantParams, dtype: str, function: Callable[[Array, QuantParams], Array]
+) -> Array:
+    if values.size <= PIECE:
+        return np.asarray(function(values, params).astype(dtype))
+    result, axis = np.empty(values.shape, dtype), params.axis or 0
+    single = params.axis is None or params.scale.ndim == 0
+    for part in pieces(values.shape, axis):
+        where = (slice(None),) * axis + (part,)
+        own = params if single else replace(params, scale=params.scale[part], zero_point=params.zero_point[part])
+        result[where] = function(values[where], own)
+    return result
+
+
+def pieces(shape: tuple[int, ...], axis: int) -> Iterator[slice]:
+    """Stretches of an axis that have about PIECE elements each."""
+    step = max(1, PIECE * shape[axis] // max(prod(shape), 1))
+    yield from (slice(start, start + step) for start in range(0, shape[axis], step))
 
 
 def _along(params: QuantParams, extent: tuple[int, ...]) -> tuple[Array, Array]:

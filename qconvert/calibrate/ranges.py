@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -19,7 +19,7 @@ from .grid import grid_reach
 from .half import SMALLEST
 from .levels import FLOATS, fitted
 from .methods import RANGE_METHODS, MethodOptions
-from .params import SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range
+from .params import PIECE, SMALLEST_SCALE, QuantParams, fake_quantize, params_fixed, params_for_range, pieces
 from .refit import refitted
 from .sketch import LEVELS, Sketch
 
@@ -72,11 +72,21 @@ def _params(
 
 
 def weight_params(
-    graph: Graph, plan: Plan, activations: Mapping[str, QuantParams], settings: Calibration
+    graph: Graph,
+    plan: Plan,
+    activations: Mapping[str, QuantParams],
+    settings: Calibration,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[tuple[str, int], QuantParams]:
-    """Scales of every quantized constant input, by (node name, input index)."""
+    """Scales of every quantized constant input, by (node name, input index).
+
+    Args:
+        progress: called with (constants done, constants in all).
+    """
     found: dict[tuple[str, int], QuantParams] = {}
     for (name, index), chosen in plan.weights.items():
+        if progress is not None:
+            progress(len(found), len(plan.weights))
         node = graph.by_name[name]
         array = graph.weights[node.input(index)].numpy()
         params = constant_params(array, chosen, settings.weights)
@@ -105,8 +115,21 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
     Args:
         method: "min-max"; "mse": each channel's range is cut by the factor with the least squared error; "hqq": below
             7 bits the scale is then refitted to the codes, under a norm that forgives outliers. Values on a grid
-            keep it, whatever the method.
+            keep it, whatever the method. In arrays of more than PIECE elements some values of each channel stand for all.
     """
+    if array.size <= PIECE or chosen.axis is None or chosen.gates or chosen.levels:
+        return _constant_params(array, chosen, method)
+    before = (slice(None),) * chosen.axis
+    stretches = pieces(array.shape, chosen.axis)
+    parts = [_constant_params(array[(*before, part)], chosen, method, _ENOUGH) for part in stretches]
+    scale, zero_point = (np.concatenate(each) for each in zip(*((p.scale, p.zero_point) for p in parts), strict=True))
+    return replace(parts[0], scale=scale, zero_point=zero_point)
+
+
+_ENOUGH = 1024
+
+
+def _constant_params(array: Array, chosen: WeightPlan, method: str, enough: int | None = None) -> QuantParams:
     rows = block_rows(array, chosen.axis, chosen.block)
     if chosen.levels:
         return table_params(array, rows, chosen)
@@ -123,7 +146,8 @@ def constant_params(array: Array, chosen: WeightPlan, method: str = "mse") -> Qu
         and rows.size
         and (chosen.format.symmetric or chosen.block or chosen.axis is not None)
     ):
-        factor = _best_shrink(rows, low, high, chosen.format)
+        some = rows if enough is None else rows[:, :: max(1, rows.shape[1] // enough)]
+        factor = _best_shrink(some, low, high, chosen.format)
         low, high = low * factor, high * factor
     low, high = np.where(np.isnan(known), low, -known), np.where(np.isnan(known), high, known)
     if chosen.axis is not None and chosen.gates:
@@ -163,8 +187,19 @@ def block_rows(array: Array, axis: int | None, block: int) -> Array:
     return np.pad(rows, ((0, 0), (0, missing))).reshape(-1, block)
 
 
+_IN_CACHE = 1 << 17  # elements whose intermediate results stay near the processor
+
+
 def _best_shrink(rows: Array, low: Array, high: Array, format_: Format) -> Array:
     """Factor [rows] on each row's range with the least squared rounding and clipping error."""
+    if rows.size <= _IN_CACHE or len(rows) == 1:
+        return _shrunk(rows, low, high, format_)
+    step = max(1, _IN_CACHE // max(rows.shape[1], 1))
+    parts = (slice(start, start + step) for start in range(0, len(rows), step))
+    return np.concatenate([_shrunk(rows[part], low[part], high[part], format_) for part in parts])
+
+
+def _shrunk(rows: Array, low: Array, high: Array, format_: Format) -> Array:
     best, factor = np.full(len(rows), np.inf), np.ones(len(rows))
     for shrink in _SHRINK:
         params = params_for_range(format_, low * shrink, high * shrink, 0)

@@ -23,11 +23,13 @@ from .options import (
     Mode,
     Model,
     Quiet,
+    Ranges,
     RecipeFile,
     ReportDir,
     Reports,
     Set,
     TargetNames,
+    beside,
     formats,
     overrides,
     separated,
@@ -52,6 +54,11 @@ def convert(
     format_: FormatName = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
     evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")] = True,
+    ranges: Ranges = None,
+    write_ranges: Annotated[
+        str | None,
+        typer.Option(help="Files to write the ranges to, beside the result: tensorrt, aimet.", show_default=False),
+    ] = None,
     report: Reports = None,
     report_dir: ReportDir = None,
     update_baseline: Annotated[
@@ -108,6 +115,8 @@ def convert(
         weights__bits=bits,
         weights__block=block,
         format=format_,
+        calibration__read=beside(ranges, recipe),
+        calibration__write=formats([write_ranges] if write_ranges else None),
         report=formats(report),
     )
     requests, notes, several = make_requests(

@@ -94,6 +94,25 @@ def separated(given: Iterable[str] | None) -> list[str]:
     return [name.strip() for each in given or () for name in each.split(",") if name.strip()]
 
 
+Ranges = Annotated[
+    Path | None,
+    typer.Option(
+        "--ranges",
+        help="Ranges that are known: a calibration cache of TensorRT, or AIMET's encodings; with them no data is needed.",
+        show_default=False,
+    ),
+]
+
+
+def beside(file: Path | None, recipe: Path | None) -> str | None:
+    """A path as a recipe would have it, whose paths start in its folder."""
+    import os
+
+    if file is None:
+        return None
+    return Path(os.path.relpath(file, recipe.parent)).as_posix() if recipe is not None else file.as_posix()
+
+
 def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list[str] | None:
     """Names in `--report html,md --report junit`; None where the option was not given.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ def plan(
     changes = overrides(set_, mode=mode, weights__bits=bits, weights__block=block, format=format_)
     chosen, source, notes = effective_recipe(recipe, target, changes)
     stages = Stages()
-    planned = make_plan(model, chosen, stages, source)
+    planned = make_plan(model, chosen, stages, source, folder=recipe.parent if recipe else Path("."))
     info = plan_info(planned, chosen.format or planned.target.formats[0])
     show_diagnostics([*notes, *stages.diagnostics] if everything else notes)
     if as_json:

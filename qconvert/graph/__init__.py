@@ -1,22 +1,24 @@
 """The model as a value: load, look at, edit, save."""
 
-from .io import load, rename_data, save, serialize
+from .io import bytes_outside, load, referenced, rename_data, save, serialize
 from .model import Dim, Edit, Graph, Node, TensorType, sort
 from .proto import from_proto, to_proto
 from .schemas import gives, only_tensors, takes
 from .shapes import infer_types
-from .weights import Array, Lazy, Mapped, Weight, numpy_dtype, onnx_dtype, weight
+from .weights import Array, Held, Lazy, Mapped, Weight, numpy_dtype, onnx_dtype, weight
 
 __all__ = [
     "Array",
     "Dim",
     "Edit",
     "Graph",
+    "Held",
     "Lazy",
     "Mapped",
     "Node",
     "TensorType",
     "Weight",
+    "bytes_outside",
     "from_proto",
     "gives",
     "infer_types",
@@ -24,6 +26,7 @@ __all__ = [
     "numpy_dtype",
     "only_tensors",
     "onnx_dtype",
+    "referenced",
     "rename_data",
     "save",
     "serialize",

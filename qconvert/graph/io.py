@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from ..errors import fail
 from .model import Graph
 from .proto import from_proto, inside, to_proto
-from .weights import Weight, onnx_dtype
+from .weights import Held, Mapped, Weight, onnx_dtype
 
 MIN_OPSET = 7
 EXTERNAL_ABOVE = 1_800_000_000  # protobuf ends at 2 GiB; leave room for the graph itself
@@ -45,28 +45,65 @@ def load(path: str | os.PathLike[str]) -> Graph:
         raise fail("M005", f"the graph cannot be read: {_first_line(error)}", path) from error
 
 
-def save(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> list[Path]:
+def save(
+    graph: Graph,
+    path: str | os.PathLike[str],
+    progress: Callable[[int, int], None] | None = None,
+    outside: bool | None = None,
+) -> list[Path]:
     """Write a model; large ones put their weights into `<name>.data` beside it, each produced only while it is written.
 
     Args:
         graph: what to write.
         path: the `.onnx` file; the folder must exist.
         progress: called with (weights written, weights in all) for external data.
+        outside: weights beside the model; None: only where they are too many for one file.
 
     Returns:
         The files written, the model first.
     """
     path = Path(path)
-    if sum(w.nbytes for w in graph.weights.values()) < EXTERNAL_ABOVE:
+    if not outside and sum(w.nbytes for w in graph.weights.values()) < EXTERNAL_ABOVE:
         path.write_bytes(serialize(graph))
         return [path]
     data = path.with_name(path.name + ".data")
-    outside = sum(w.nbytes >= _INSIDE_BELOW for w in graph.weights.values())
+    count = sum(w.nbytes >= _INSIDE_BELOW for w in graph.weights.values())
     with data.open("wb") as file:
-        store = _Outside(file, data.name, outside, progress)
+        store = _Outside(file, data.name, count, progress)
         proto = to_proto(graph, store)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return [path, data]
+
+
+def referenced(graph: Graph, data: Path) -> tuple[bytes, Path]:
+    """The model as bytes whose weights lie in files: mapped ones stay where they are, others are written, one after the other.
+
+    Args:
+        data: where weights are written that lie in no file yet.
+
+    Returns:
+        The model, and the folder that the places of its weights are relative to.
+    """
+    files = {w.path.resolve() for w in graph.weights.values() if isinstance(w, Mapped)}
+    root = Path(os.path.commonpath([file.parent for file in (*files, data.resolve())]))
+    with data.open("wb") as file:
+        store = _Outside(file, data.resolve().relative_to(root).as_posix(), len(graph.weights), None)
+
+        def place(name: str, value: Weight) -> onnx.TensorProto:
+            if value.nbytes < _ALIGNMENT and isinstance(value, Held):
+                return inside(name, value)
+            if not isinstance(value, Mapped) or value.nbytes < _INSIDE_BELOW:
+                return store(name, value)
+            return _outside(name, value, value.path.resolve().relative_to(root).as_posix(), value.offset)
+
+        return bytes(to_proto(graph, place).SerializeToString(deterministic=True)), root
+
+
+def bytes_outside(path: Path) -> int:
+    """Bytes of the weights that a model keeps outside of its file."""
+    proto = onnx.load(path, load_external_data=False)
+    entries = (e for t in _tensors(proto.graph) if t.data_location == t.EXTERNAL for e in t.external_data)
+    return sum(int(e.value) for e in entries if e.key == "length")
 
 
 class _Outside:
@@ -80,18 +117,24 @@ class _Outside:
         if value.nbytes < _INSIDE_BELOW or value.dtype == "string":
             return inside(name, value)
         self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
-        place = {"location": self._location, "offset": self._file.tell(), "length": value.nbytes}
+        offset = self._file.tell()
         self._file.write(value.stored())
         self._done += 1
         if self._progress:
             self._progress(self._done, self._total)
-        return onnx.TensorProto(
-            name=name,
-            dims=value.shape,
-            data_type=onnx_dtype(value.dtype),
-            data_location=onnx.TensorProto.EXTERNAL,
-            external_data=[onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items()],
-        )
+        return _outside(name, value, self._location, offset)
+
+
+def _outside(name: str, value: Weight, location: str, offset: int) -> onnx.TensorProto:
+    """A weight as a message that says where its content lies."""
+    place = {"location": location, "offset": offset, "length": value.nbytes}
+    return onnx.TensorProto(
+        name=name,
+        dims=value.shape,
+        data_type=onnx_dtype(value.dtype),
+        data_location=onnx.TensorProto.EXTERNAL,
+        external_data=[onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items()],
+    )
 
 
 def rename_data(path: Path, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..canonicalize import RULES
 from ..errors import Diagnostic, QConvertError, Severity
 from ..graph import Edit, Graph, Node, TensorType, infer_types
+from .blocks import lift_product, lift_table
 from .dynamic import Sums
 from .edges import name_outputs
 from .model import Grid, Lifted, Params, Span, WeightNote
@@ -74,6 +75,10 @@ def _place(walk: Walk, node: Node) -> None:
         lift_dequantize(walk, node)
     elif node.op in INTEGER_OPS:
         lift_integer(walk, node)
+    elif node.op == "MatMulNBits":
+        lift_product(walk, node)
+    elif node.op == "GatherBlockQuantized":
+        lift_table(walk, node)
     elif is_quantized(node):
         raise UnliftableError("its codes and scales are inside of the operator")
     elif any(name in walk.codes for name in node.reads):

@@ -70,12 +70,17 @@ INTEGER_OPS: dict[str, IntegerOp] = {
 
 # Operators that a float graph cannot spell without knowing more than their inputs.
 MARKS = ("QLinear", "QAttention", "QEmbed", "QGemm", "QMoE", "DynamicQuantize", "MatMulInteger", "ConvInteger")
+BLOCKS = frozenset({"MatMulNBits", "GatherBlockQuantized"})
 PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def is_quantized(node: Node) -> bool:
     """Whether a node computes on codes or converts to or from them."""
-    return node.op in PAIRS or node.op.startswith(MARKS) or any(is_quantized(n) for b in node.bodies for n in b.nodes)
+    return (
+        node.op in PAIRS | BLOCKS
+        or node.op.startswith(MARKS)
+        or any(is_quantized(n) for b in node.bodies for n in b.nodes)
+    )
 
 
 def lift_integer(walk: Walk, node: Node) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from threadpoolctl import threadpool_limits
@@ -24,10 +24,15 @@ from .planning import Planned, replanned
 MOST_SAMPLES = 128
 
 
-def first_draft(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe) -> Draft:
+def first_draft(
+    planned: Planned,
+    sketches: Mapping[str, Sketch],
+    recipe: Recipe,
+    progress: Callable[[int, int], None] | None = None,
+) -> Draft:
     """Ranges by the recipe's method, weights rounded to nearest."""
     activations = activation_params(planned.plan, sketches, recipe.calibration)
-    weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration)
+    weights = weight_params(planned.graph, planned.plan, activations, recipe.calibration, progress)
     return Draft(planned.graph, planned.graph, planned.plan, sketches, activations, weights)
 
 
@@ -62,7 +67,8 @@ def best_draft(
     Raises:
         QConvertError: R005 for settings of an algorithm that do not fit.
     """
-    draft = first_draft(planned, sketches, recipe)
+    with stages.stage("weights") as progress:
+        draft = first_draft(planned, sketches, recipe, progress)
     steps = steps_of(recipe, words, planned)
     if dataset is None or not steps or not (planned.plan.weights or recipe.half):
         return draft, ()

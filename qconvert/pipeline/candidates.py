@@ -39,12 +39,15 @@ class Workshop:
             QConvertError: whatever is wrong with model, recipe or data.
         """
         self.request, self.stages = request, stages
-        self.first = make_plan(request.model, request.recipe, stages, request.source)
+        self.first = make_plan(request.model, request.recipe, stages, request.source, folder=request.base_dir)
         self.dataset = self._data()
         self.known = frozenset(
             node.name for node in canonicalize(self.first.original, extra=self.first.target.lowers).graph.nodes
         )
         self._sketches: dict[tuple[str, str], Sketch] = {}
+
+    def _planned(self, recipe: Recipe, source: Source | None) -> Planned:
+        return make_plan(self.request.model, recipe, Stages(), source, folder=self.request.base_dir)
 
     def _data(self) -> Dataset:
         if self.request.data is None:
@@ -63,7 +66,7 @@ class Workshop:
             enough: asked before each algorithm whether to leave it and the rest out.
         """
         known = recipe == self.request.recipe
-        planned = self.first if known else make_plan(self.request.model, recipe, Stages(), source)
+        planned = self.first if known else self._planned(recipe, source)
         sketches = self._calibrated(planned)
         lab = laboratory(planned, self.dataset, recipe, source, self.request.threads)
         skipped: tuple[str, ...] = ()

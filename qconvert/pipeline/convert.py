@@ -38,6 +38,7 @@ from .details import with_details
 from .doubts import raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
+from .given import write_tables
 from .half import range_notes, ranges_of, within_range
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
@@ -108,7 +109,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
-    planned = make_plan(request.model, recipe, stages, request.source, None, request.data is not None)
+    planned = make_plan(request.model, recipe, stages, request.source, None, request.data is not None, request.base_dir)
     dataset = open_data(request, planned, stages)
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
@@ -128,7 +129,8 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     with staged(place.folder) as folder:
         path = folder / place.artefact.name
         with stages.stage("write") as progress, guarded(path):
-            files = form.write(product, path, progress)
+            files = form.write(product, path, planned, progress)
+        product = form.written(product, path, planned)
         proved = _prove(form, planned, path, product, dataset, stages)
         result = replace(proved.result, algorithms=steps)
         measured = measure(request, planned, path, Made(form, product, draft), dataset, stages)
@@ -150,7 +152,8 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
             request.data,
         )
         record = with_details(record, draft, found).model_copy(update={"sparsity": sparse, "half_ranges": halves})
-        final = _publish(record, recipe, files, proved.companions, place, folder)
+        tables = write_tables(recipe, draft, path)
+        final = _publish(record, recipe, files, (*proved.companions, *tables), place, folder)
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))
     return final

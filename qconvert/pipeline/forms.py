@@ -13,10 +13,10 @@ from ..emit.tflite import Artefact
 from ..emit.tflite import Options as TfliteOptions
 from ..emit.tflite.sources import data_header, data_source, golden_header, golden_npz, ops_header
 from ..errors import Diagnostic, Severity
-from ..graph import Graph, infer_types, save, serialize
+from ..graph import Graph, infer_types, load, save, serialize
 from ..optimize import Draft
 from ..recipe import Recipe
-from ..runtime import Feed, Options, Session
+from ..runtime import Feed, Options, Session, is_large, opened_file
 from ..runtime.tflite import available
 from ..verify import FORECASTS, TfliteProof, TfliteSession, check, prove, prove_tflite, read_back
 from .accuracy import emitted
@@ -42,13 +42,15 @@ class Form:
     Attributes:
         emit: draft to product, with where it comes from.
         write: product to its files, the model first.
+        written: the product as its file has it.
         prove: runs the written file on samples, down to an SQNR that its formats can explain.
         open: something with `run(feed)` and `outputs`, for evaluation; None where nothing here can run the file.
         graph: the product as an ONNX graph that computes the same numbers, for errors by layer.
     """
 
     emit: Callable[[Draft, Planned, Recipe, Mapping[str, str]], Any]
-    write: Callable[[Any, Path, Progress], list[Path]]
+    write: Callable[[Any, Path, Planned, Progress], list[Path]]
+    written: Callable[[Any, Path, Planned], Any]
     prove: Callable[[Path, Any, Planned, Sequence[Feed], float], Proved]
     open: Callable[[Path, Any, Planned, int], Any]
     graph: Callable[[Any, Draft, Planned, Recipe], Graph]
@@ -62,8 +64,13 @@ def _emit_onnx(draft: Draft, planned: Planned, recipe: Recipe, provenance: Mappi
     return found.with_(metadata={**found.metadata, **provenance})
 
 
-def _write_onnx(product: Graph, path: Path, progress: Progress) -> list[Path]:
-    return save(product, path, progress)
+def _write_onnx(product: Graph, path: Path, planned: Planned, progress: Progress) -> list[Path]:
+    return save(product, path, progress, outside=is_large(planned.lifted.source))
+
+
+def _from_file(product: Graph, path: Path, planned: Planned) -> Graph:
+    """The product with weights that are read from its file, where that is cheaper than making them again."""
+    return load(path) if is_large(planned.lifted.source) else product
 
 
 def _prove_onnx(path: Path, product: Graph, planned: Planned, feeds: Sequence[Feed], floor_db: float) -> Proved:
@@ -93,7 +100,7 @@ def as_failure(found: Diagnostic) -> Diagnostic:
 def _open_onnx(path: Path, product: Graph, planned: Planned, threads: int) -> Session:
     deployed = next(s for s in planned.target.sessions if s.deployed)
     runs, options = _stand_in(product, planned), Options(deployed.optimize, threads, deployed.config)
-    return Session(path if runs is None else serialize(runs), options, "V002", path)
+    return opened_file(path if runs is None else serialize(runs), options, "V002", path)
 
 
 def _same_graph(product: Graph, draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
@@ -108,7 +115,7 @@ def _emit_tflite(draft: Draft, planned: Planned, recipe: Recipe, provenance: Map
     return emit_tflite(draft.graph, draft.plan, draft.activations, draft.weights, options)
 
 
-def _write_tflite(product: Artefact, path: Path, progress: Progress) -> list[Path]:
+def _write_tflite(product: Artefact, path: Path, planned: Planned, progress: Progress) -> list[Path]:
     path.write_bytes(product.data)
     return [path]
 
@@ -147,12 +154,16 @@ def _open_tflite(path: Path, product: Artefact, planned: Planned, threads: int) 
     return TfliteSession(product, engine) if engine else None
 
 
+def _in_memory(product: Artefact, path: Path, planned: Planned) -> Artefact:
+    return product
+
+
 def _simulated(product: Artefact, draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     return emitted(draft, planned, recipe)
 
 
-ONNX = Form(_emit_onnx, _write_onnx, _prove_onnx, _open_onnx, _same_graph)
-TFLITE = Form(_emit_tflite, _write_tflite, _prove_tflite, _open_tflite, _simulated)
+ONNX = Form(_emit_onnx, _write_onnx, _from_file, _prove_onnx, _open_onnx, _same_graph)
+TFLITE = Form(_emit_tflite, _write_tflite, _in_memory, _prove_tflite, _open_tflite, _simulated)
 FORMS: dict[str, Form] = {"tflite": TFLITE}  # every other emitter gives an ONNX graph
 
 

@@ -27,7 +27,7 @@ from ..evaluate import (
 )
 from ..optimize import Draft
 from ..plan import Plan
-from ..runtime import Options, Runnable, Session, host_name
+from ..runtime import Options, Runnable, Session, available_memory, host_name, is_large_file
 from .cache import key_of
 from .doubts import at_chance
 from .emulation import emulations
@@ -41,6 +41,7 @@ from .staging import sha256
 if TYPE_CHECKING:
     from .convert import Request
 
+_MEMORY_MARGIN = 1.25  # weights in the kernels' own layout, and activations
 _SLOWER = 0.97  # closer to 1 is noise
 _LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
 
@@ -111,7 +112,7 @@ def _float_model(request: Request, planned: Planned, samples: Samples, stages: S
     if request.cache is None:
         yield start()
         return
-    model = sha256(*model_files(request.model, planned.original))
+    model = sha256(*model_files(request.model, planned.lifted.source))
     found = Remembered(start, request.cache, key_of("outputs", model, samples.digest(), request.threads, host_name()))
     yield found
     found.keep()
@@ -122,8 +123,11 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
     settings, target = request.recipe.evaluation, planned.target
     if not settings.latency or not target.deployed_here:
         return None
+    if (missing := _memory_missing(request.model, path)) is not None:
+        stages.note(missing)
+        return None
     with stages.stage("latency"):
-        options = Options(threads=settings.threads)
+        options = Options(threads=settings.threads, prepack=True)
         feed = next(iter(samples)).feed
         found = measure_latency(
             Session(request.model, options),
@@ -148,9 +152,20 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
     return found
 
 
+def _memory_missing(before: Path, after: Path) -> Diagnostic | None:
+    """Why two large models cannot be timed: as deployed, the runtime holds the weights of both in memory."""
+    if not (is_large_file(before) or is_large_file(after)):
+        return None
+    wanted, found = sum(f.stat().st_size for m in (before, after) for f in model_files(m)), available_memory()
+    if found is None or wanted * _MEMORY_MARGIN <= found:
+        return None
+    text = f"latency was not measured: both models together take {wanted / 1e9:.1f} GB in memory, {found / 1e9:.1f} GB are free"
+    return Diagnostic("V108", text, None, "measure it on a machine with more memory", Severity.NOTE)
+
+
 def _profile(request: Request, path: Path, samples: Samples, latency: Latency, stages: Stages) -> Profile:
     with stages.stage("profile"):
-        options = Options(threads=request.recipe.evaluation.threads)
+        options = Options(threads=request.recipe.evaluation.threads, prepack=True)
         return measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
 
 

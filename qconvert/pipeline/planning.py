@@ -17,7 +17,7 @@ from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from .events import Stages
-from .given import still_true
+from .given import from_table, still_true
 from .prices import affordable, merged
 from .suitable import fixed_shapes, refuse, refuse_float
 
@@ -83,10 +83,12 @@ def make_plan(
     source: Source | None = None,
     feed: Feed | None = None,
     with_data: bool = True,
+    folder: Path = Path("."),
 ) -> Planned:
     """Load a model and plan it.
 
     Args:
+        folder: where the recipe's paths start.
         with_data: ranges may still be measured; otherwise those that come with the model have to do.
 
     Raises:
@@ -98,7 +100,9 @@ def make_plan(
         loaded = load(model)
         refuse(loaded, model)
         lifted = lift(loaded)
-    ask = _Question(target, recipe, source, feed, lifted.spans)
+        listed, notes = from_table(recipe, folder, lifted.graph)
+    stages.note(*lifted.notes, *notes)
+    ask = _Question(target, recipe, source, feed, {**lifted.spans, **listed})
     with stages.stage("plan"):
         canonical, chosen = _best_form(fixed_shapes(lifted.graph, target, recipe), ask)
         if chosen.opset > canonical.graph.opset:
@@ -118,7 +122,7 @@ def make_plan(
         if ask.spans and not with_data:
             ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra)
             stages.note(*notes)
-    stages.note(*lifted.notes, *canonical.diagnostics, *_faster(canonical.graph, ask, chosen))
+    stages.note(*canonical.diagnostics, *_faster(canonical.graph, ask, chosen))
     return Planned(target, lifted, canonical, chosen, ask.spans, choices=extra)
 
 

@@ -70,6 +70,14 @@ class Calibration(Settings):
         description="ranges that come with a quantized model or a table: refine: the start of the algorithms, final where there is no data; keep: final, for models that were trained with them; ignore: measured anew",
     )
 
+    read: str | None = Field(
+        default=None,
+        description="file with ranges that are known: a calibration cache of TensorRT or AIMET's encodings (path relative to this file); they count as `given`",
+    )
+    write: tuple[Literal["tensorrt", "aimet"], ...] = Field(
+        default=(), description="files to write the ranges to, beside the result"
+    )
+
     def measured(self, method: str = "") -> Self:
         """The same with every range from data, by another method if one is named."""
         return self.model_copy(update={"given": "ignore", **({"method": method} if method else {})})

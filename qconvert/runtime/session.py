@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import QConvertError, fail
-from ..graph import Array, Graph, save, serialize
+from ..graph import Array, Graph, Held, bytes_outside
 
 # From 1.29 on, onnxruntime reports every session to its maker (names and hashes of graph and weights among it) unless this is
 # set before it is imported. A converter of other people's models must not do that behind their back.
@@ -22,7 +20,12 @@ Feed = Mapping[str, Array]
 # "/path/to/file.cc:266 onnxruntime::Status onnxruntime::f(const T&, const std::map<K, V (*)(X)>&) const " inside of messages;
 # parentheses may nest once.
 _SOURCE_PLACE = r"\S+\.(?:cc|h|cpp|hpp):\d+ [^()\"]*?\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^]]*\])? "
-_IN_MEMORY = 512_000_000  # larger models are opened by path, so that their weights are mapped instead of copied
+# Bytes of weights above which they stay mapped from files instead of being copied: of all, and of those that are not in memory.
+LARGE, LARGE_OUTSIDE = 512_000_000, 256_000_000
+
+
+_NO_COPIES = (("session.disable_prepacking", "1"),)
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Options:
         config: session configuration entries.
         optimized_path: where the runtime saves the graph that it really executes.
         profile: prefix of a profile file; None for no profile.
+        prepack: kernels may keep copies of weights in a layout of their own; None: unless the model is large.
     """
 
     optimize: bool = True
@@ -42,6 +46,7 @@ class Options:
     config: tuple[tuple[str, str], ...] = ()
     optimized_path: Path | None = None
     profile: str | None = None
+    prepack: bool | None = None
 
 
 class Runnable(Protocol):
@@ -66,7 +71,8 @@ class Session:
         settings.inter_op_num_threads = 1
         level = ort.GraphOptimizationLevel
         settings.graph_optimization_level = level.ORT_ENABLE_ALL if options.optimize else level.ORT_DISABLE_ALL
-        for key, value in options.config:
+        prepack = options.prepack if options.prepack is not None else not is_large_file(model)
+        for key, value in (*options.config, *(() if prepack else _NO_COPIES)):
             settings.add_session_config_entry(key, value)
         if options.optimized_path is not None:
             settings.optimized_model_filepath = str(options.optimized_path)
@@ -104,6 +110,20 @@ class Session:
         return Path(self._session.end_profiling())
 
 
+def is_large_file(model: bytes | Path) -> bool:
+    """Whether sessions of a model leave its weights where they are."""
+    if isinstance(model, bytes):
+        return len(model) >= LARGE
+    files = [file.stat().st_size for file in model.parent.iterdir() if file.is_file()] if model.is_file() else [0]
+    return max(files) >= LARGE_OUTSIDE and (model.stat().st_size >= LARGE or bytes_outside(model) >= LARGE_OUTSIDE)
+
+
+def is_large(graph: Graph) -> bool:
+    """Whether sessions of a graph leave its weights where they are."""
+    sizes = [(w.nbytes, isinstance(w, Held)) for w in graph.weights.values()]
+    return sum(n for n, _ in sizes) >= LARGE or sum(n for n, held in sizes if not held) >= LARGE_OUTSIDE
+
+
 def load_error(error: Exception, code: str, where: object) -> QConvertError:
     """A diagnostic for a model that the runtime refuses to load."""
     text = reason(error)
@@ -119,16 +139,3 @@ def reason(error: Exception) -> str:
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
     text = re.sub(r"^Load model from .*? failed:", "", text)
     return re.sub(_SOURCE_PLACE, "", text).strip()[:500]
-
-
-@contextmanager
-def opened(graph: Graph, options: Options | None = None, code: str = "M006", where: object = None) -> Iterator[Session]:
-    """A session of a graph; large graphs go through a temporary file so that weights are mapped, not copied."""
-    size = sum(int(w.nbytes) for w in graph.weights.values())
-    if size < _IN_MEMORY:
-        yield Session(serialize(graph), options, code, where)
-        return
-    with tempfile.TemporaryDirectory(prefix="qconvert-") as folder:
-        path = Path(folder) / "model.onnx"
-        save(graph, path)
-        yield Session(path, options, code, where)

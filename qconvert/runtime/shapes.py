@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import QConvertError, fail
 from ..graph import Array, Dim, Graph, TensorType, infer_types
-from .session import Feed, Options, opened
+from .open import opened
+from .session import Feed, Options
 
 DEFAULT_DIM = 64  # for symbolic dimensions that are no batch and that nothing names: a sequence length or an image side
 Shapes = dict[str, tuple[int, ...]]

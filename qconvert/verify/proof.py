@@ -12,7 +12,7 @@ from ..errors import Diagnostic, QConvertError
 from ..evaluate.fidelity import deviation, sqnr_db
 from ..evaluate.outputs import is_float
 from ..graph import Array, Graph, serialize
-from ..runtime import Feed, Options, Session, opened
+from ..runtime import Feed, Options, opened, opened_file
 from ..targets.model import Session as Configuration
 from ..targets.model import Target
 from .model import SessionProof
@@ -97,7 +97,7 @@ def _invalid(artefact: bytes | Path) -> list[Diagnostic]:
 
 def _run(artefact: bytes | Path, config: Configuration, feeds: Sequence[Feed]) -> tuple[list[Outputs], tuple[str, ...]]:
     where = artefact if isinstance(artefact, Path) else None
-    session = Session(artefact, Options(config.optimize, config=config.config), "V002", where)
+    session = opened_file(artefact, Options(config.optimize, config=config.config), "V002", where)
     return [session.run(feed, code="V002") for feed in feeds], session.outputs
 
 

@@ -8,22 +8,23 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from . import accuracy, algorithms, calibration, conversion, latency, precision, reuse
+from . import accuracy, algorithms, calibration, conversion, large, latency, precision, reuse
 from .cases import CASES, OUT, Case
 from .tables import Table, machine
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One benchmark: an empty table, and what adds a model to it.
+    """One benchmark: an empty table, and what adds a model to it or, once, a model of its own.
 
     Attributes:
         models: for which it is meant; None for all.
     """
 
     start: Callable[[], Table]
-    add: Callable[[Table, Case], None]
+    add: Callable[[Table, Case], None] | None = None
     models: Collection[str] | None = None
+    once: Callable[[Table], None] | None = None
 
 
 BENCHES = {
@@ -35,6 +36,7 @@ BENCHES = {
     "conversion": Bench(conversion.start, conversion.add),
     "reuse": Bench(reuse.start, reuse.add, reuse.MODELS),
     "precision": Bench(precision.start, precision.add, precision.MODELS),
+    "large": Bench(large.start, once=large.measure),
 }
 
 
@@ -45,13 +47,13 @@ def main() -> int:
     skipped = [f"skipped {case.name}: {case.missing.name} is not there" for case in cases if case.missing]
     print("\n".join(skipped) or f"{len(cases)} models", flush=True)
     present = [case for case in cases if not case.missing]
+    wanted = [name for name in chosen.only or BENCHES if present or BENCHES[name].once]
     if not present:
-        print("nothing to measure: set QCONVERT_MODELS to the folder of the benchmark models")
-        return 0
+        print("models are missing: set QCONVERT_MODELS to the folder of the benchmark models")
     OUT.mkdir(parents=True, exist_ok=True)
     host = machine()
     print(_machine_lines(host))
-    for name in chosen.only or BENCHES:
+    for name in wanted:
         print(f"\n{_run(name, present, skipped, host).markdown()}", flush=True)
     return 0
 
@@ -60,11 +62,17 @@ def _run(name: str, cases: Sequence[Case], skipped: Sequence[str], host: dict[st
     """Run one benchmark; its table is written after every model, so that little is lost if it is stopped."""
     bench = BENCHES[name]
     table = bench.start()
+    if bench.once is not None:
+        bench.once(table)
+        _write(table, host)
+    add = bench.add
+    if add is None:
+        return table
     table.notes += skipped
     for case in cases:
         if bench.models is None or case.name in bench.models:
             print(f"{name}: {case.name}", flush=True)
-            bench.add(table, case)
+            add(table, case)
             _write(table, host)
     return table
 

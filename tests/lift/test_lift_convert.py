@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from end_to_end_support import Cli, write_data
+from end_to_end_support import Cli, model, weight, write_data
 from lift_support import by_onnxruntime, images, outputs, sqnr
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from qconvert.graph import load
+from qconvert.lift import lift
 from qconvert.runtime.tflite import available
 
 FORMS = ["QDQ", "QOperator"]
@@ -51,8 +52,8 @@ def test_tflite_micro_without_data(cli: Cli, tmp_path: Path, form: str) -> None:
     ran = cli("convert", given, "-t", "tflite-micro", "-o", result)
     assert ran.code == 0, ran.err
     assert cli("check", result, "-t", "tflite-micro").code == 0
-    model = read_tflite(result.read_bytes())
-    source, sink = model.inputs[0], model.outputs[0]
+    file = read_tflite(result.read_bytes())
+    source, sink = file.inputs[0], file.outputs[0]
     with Interpreter("tflm") as interpreter:
         interpreter.load(result.read_bytes(), 1)
         wanted = outputs(load(given), images(4))
@@ -75,6 +76,27 @@ def test_with_data(cli: Cli, tmp_path: Path, given_ranges: str) -> None:
     scales = {float(a) for t in onnx.load(given).graph.initializer if (a := numpy_helper.to_array(t)).ndim == 0}
     kept = [t["scale"] for t in ran.json["plan"]["tensors"] if t["scale"] in scales]
     assert (len(kept) == len(ran.json["plan"]["tensors"])) == (given_ranges == "keep")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_packed_weights_are_matrices_again(cli: Cli, tmp_path: Path, bits: int, symmetric: bool) -> None:
+    rng = np.random.default_rng(0)
+    tensors = {"t": weight(rng, 300, 96), "w": weight(rng, 96, 40), "v": weight(rng, 40, 96)}
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], name="index", to=TensorProto.INT64),
+        helper.make_node("Gather", ["t", "i"], ["e"], name="rows"),
+        helper.make_node("MatMul", ["e", "w"], ["h"], name="first"),
+        helper.make_node("MatMul", ["h", "v"], ["y"], name="second"),
+    ]
+    path, stored = tmp_path / "m.onnx", tmp_path / "out" / "m.onnx"
+    path.write_bytes(model(nodes, {"x": (5,)}, {"y": (5, 96)}, tensors).SerializeToString())
+    options = ("--mode", "weight-only", "--format", "qoperator", "--set", f"weights.symmetric={symmetric}".lower())
+    assert cli("convert", path, "-t", "x86-vnni", "-o", stored, "--bits", bits, *options).code == 0
+    given = load(stored)
+    assert {"MatMulNBits", "GatherBlockQuantized"} & {node.op for node in given.nodes}
+    feeds = [{"x": np.arange(5, dtype=np.float32)}]
+    assert sqnr(outputs(given, feeds), outputs(lift(given).graph, feeds)) > 35
 
 
 def test_keep_and_algorithms_exclude_each_other(cli: Cli, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ ONE = [
     ),
     (
         "calibration: {zzz: 3}",
-        "R003 r.yaml:1:15 unknown key: calibration.zzz | known keys: method, percentile, weights, scales, given",
+        "R003 r.yaml:1:15 unknown key: calibration.zzz | known keys: method, percentile, weights, scales, given, read, write",
     ),
     ("<<: {mode: auto}", "R003 r.yaml:1:1 merge keys (`<<`) are not supported | write the keys out, or use `extends`"),
     ("mode: auto\n\nmode: static", "R004 r.yaml:3:1 key `mode` is already given in line 1 | keep one of them"),

@@ -69,7 +69,7 @@ def test_large_models_go_through_a_file_that_is_removed(tmp_path: Path, monkeypa
     graph = from_proto(conv_model())
     with opened(graph) as small:
         wanted = small.run(FEED)["y"]
-    monkeypatch.setattr(session, "_IN_MEMORY", 0)
+    monkeypatch.setattr(session, "LARGE", 0)
     with opened(graph) as large:
         assert list(tmp_path.iterdir())
         np.testing.assert_array_equal(large.run(FEED)["y"], wanted)
