@@ -170,7 +170,7 @@ def stored_plan(node: Node, index: int, graph: Graph, form: WeightForm, block: i
     axis = _axis(node, graph, len(shape))
     if wish.levels:
         return WeightPlan(Format("uint8", symmetric=False, bits=wish.bits), axis, block, form, levels=wish.levels)
-    symmetric = form.symmetric(wish.bits) if wish.symmetric is None else wish.symmetric
+    symmetric = not form.asymmetric if wish.symmetric is None else wish.symmetric
     format_ = Format(f"{'' if symmetric else 'u'}int{wish.bits}", symmetric, narrow=wish.bits == 8, bits=wish.bits)
     return WeightPlan(format_, axis, block, form)
 

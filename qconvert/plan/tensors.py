@@ -236,7 +236,7 @@ def weight_plans(
         candidate = work.found[node.name]
         if chosen.kind in (Kind.LOOKUP, Kind.WEIGHT_ONLY) and candidate.form is not None:
             rule = work.node_rules.get(node.name, NO_RULE)
-            wish = Wish.of(rule, work.recipe, work.target) if weight_only(work.recipe, rule) else Wish()
+            wish = Wish.of(rule, work.recipe, work.target) if weight_only(work.recipe, rule) else Wish(symmetric=True)
             for i in stored_inputs(node, work.graph):
                 found[node.name, i] = stored_plan(node, i, work.graph, candidate.form, candidate.block, wish)
     return found
