@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class Pieces(Session):
             content, root = referenced(graph, Path(folder) / "weights.data")
             config = (*self._options.config, (DATA_FOLDER, str(root)))
             session = Session(content, replace(self._options, config=config), self._code, self._where)
-            return session.run(feed, code=code)
+            # Results lie in the session's memory, all of which would live as long as one of them.
+            return {name: copy(value) for name, value in session.run(feed, code=code).items()}
 
 
 def _cut(graph: Graph) -> Iterator[_Piece]:
