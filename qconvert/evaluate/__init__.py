@@ -9,6 +9,8 @@ from .metrics import METRICS, default_metric
 from .model import (
     Baseline,
     ClassChange,
+    Confused,
+    Confusion,
     Emulation,
     Example,
     Examples,
