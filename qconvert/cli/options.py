@@ -58,7 +58,12 @@ Block = Annotated[
         "--block", help="Weight-only: inputs of a neuron that share a scale; 0: one a channel.", show_default=False
     ),
 ]
-FormatName = Annotated[str | None, typer.Option("--format", help="qdq or qoperator.", show_default=False)]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="Format of the file, where the target has several: qdq or qoperator.", show_default=False
+    ),
+]
 
 Reports = Annotated[
     list[str] | None,

@@ -223,9 +223,8 @@ def target_of(recipe: Recipe) -> Target:
     """
     target = target_named(recipe.target)
     if recipe.format is not None and recipe.format not in target.formats:
-        raise fail(
-            "R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {' or '.join(target.formats)}"
-        )
+        near = " or ".join(f"`{name}`" for name in target.formats)
+        raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {near}")
     target = _in_float8(recipe, target)
     _check_half(recipe, target)
     for key in ("keep_layout", "limits"):

@@ -6,17 +6,20 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..calibrate.methods import RANGE_METHODS
+from ..emit import EMITTERS
 from ..evaluate.metrics import METRICS
 from ..optimize import ALGORITHMS, AutoSteps
 from ..recipe import Vocabulary
 from ..report import FORMATS
 from ..targets import TARGETS
+from .forms import FORMS
 
 
 def vocabulary() -> Vocabulary:
     """Every name that a recipe may use."""
     return Vocabulary(
         tuple(TARGETS),
+        tuple(dict.fromkeys((*EMITTERS, *FORMS))),
         tuple(RANGE_METHODS),
         tuple(METRICS),
         {**{name: a.settings for name, a in ALGORITHMS.items()}, "auto": AutoSteps},

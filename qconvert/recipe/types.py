@@ -45,6 +45,7 @@ Percent = Annotated[
 ]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Target = Annotated[str, Names("targets")]
+FileFormat = Annotated[str, Names("formats")]
 Method = Annotated[str, Names("methods")]
 Metric = Annotated[str, Names("metrics", functions=True)]
 Algorithm = Annotated[str, Names("algorithms")]
@@ -267,8 +268,9 @@ class Recipe(Settings):
         default=(),
         description="several targets at once, in place of `target`: names, or `name: {keys of this recipe that differ for it}`; `-o` is then a folder with one for each",
     )
-    format: Literal["qdq", "qoperator"] | None = Field(
-        default=None, description="qdq: Q/DQ pairs; qoperator: QLinear* operators; by default the target's own"
+    format: FileFormat | None = Field(
+        default=None,
+        description="format of the file: {formats}; by default the target's own. qdq: Q/DQ pairs; qoperator: QLinear* operators",
     )
     mode: Literal["auto", "static", "dynamic", "weight-only", "codebook", "float8", "float16", "bfloat16"] = Field(
         default="auto",

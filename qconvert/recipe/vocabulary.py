@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from ..data.settings import Settings
 
-Kind = Literal["targets", "methods", "metrics", "algorithms", "reports"]
+Kind = Literal["targets", "formats", "methods", "metrics", "algorithms", "reports"]
 
 NOUNS: Mapping[Kind, str] = {
     "targets": "target",
+    "formats": "file format",
     "methods": "range method",
     "metrics": "metric",
     "algorithms": "algorithm",
@@ -35,6 +36,7 @@ class Vocabulary:
     """
 
     targets: tuple[str, ...]
+    formats: tuple[str, ...]
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
     algorithms: Mapping[str, type[Settings]]

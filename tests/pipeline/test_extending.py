@@ -105,8 +105,8 @@ def test_emitter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         return written.with_(metadata={**written.metadata, "toy": "yes"})
 
     monkeypatch.setitem(emit.EMITTERS, "toy", emit_toy)
-    toy_target(monkeypatch, formats=("toy",))
-    assert convert(place, "toy").plan.format == "toy"
+    toy_target(monkeypatch, formats=("qdq", "toy"))
+    assert convert(place, "toy", format="toy").plan.format == "toy"
     assert {entry.key: entry.value for entry in onnx.load(place.output).metadata_props}["toy"] == "yes"
 
 

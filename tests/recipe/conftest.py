@@ -30,6 +30,7 @@ class Plain(Settings):
 def vocabulary() -> Vocabulary:
     return Vocabulary(
         targets=("x86-vnni", "arm-neon", "tensorrt", "tflite-micro"),
+        formats=("qdq", "qoperator", "tflite"),
         methods=("mse", "min-max", "percentile", "entropy"),
         metrics=("top1", "map"),
         algorithms={"rounding": Rounding, "bias-correction": Plain},
