@@ -7,7 +7,7 @@ from .draft import Draft, Lab, affordable, split
 from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
-from .model import Algorithm, AlgorithmStep, AutoSteps, Step, improve, in_integers
+from .model import Algorithm, AlgorithmStep, AutoSteps, Step, applicable, improve, in_integers
 from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
 from .reconstruct import Reconstruction, corrected, reconstruct
@@ -68,6 +68,7 @@ __all__ = [
     "Lab",
     "Step",
     "affordable",
+    "applicable",
     "improve",
     "split",
 ]

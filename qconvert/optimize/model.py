@@ -78,20 +78,32 @@ class Step:
 _WORTH_DB = 0.15  # less is noise of the held-out samples
 
 
+def applicable(steps: Sequence[Step], plan: Plan) -> list[Step]:
+    """The steps that find something to work on in a plan."""
+    return [step for step in steps if step.algorithm.applies(plan)]
+
+
 def improve(
     draft: Draft,
     lab: Lab,
     steps: Sequence[Step],
     progress: Callable[[int, int], None],
+    enough: Callable[[], bool] = lambda: False,
 ) -> tuple[Draft, tuple[AlgorithmStep, ...]]:
-    """Run algorithms one after the other; a step that does not gain is dropped unless it was asked for by name."""
-    steps = [step for step in steps if step.algorithm.applies(draft.plan)]
+    """Run algorithms one after the other; a step that does not gain is dropped unless it was asked for by name.
+
+    Args:
+        enough: asked before each step whether to leave it and the rest out.
+    """
+    steps = applicable(steps, draft.plan)
     if not steps:
         return draft, ()
     done: list[AlgorithmStep] = []
     best, score = draft, 0.0
     judged: Callable[[Draft, Lab], Draft] | None = None
     for n, step in enumerate(steps):
+        if enough():
+            break
         start = time.perf_counter()
         coming = next((s.algorithm.settled for s in steps[n + 1 :] if s.algorithm.settled), _as_it_is)
         if coming is not judged:

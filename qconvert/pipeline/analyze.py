@@ -31,8 +31,7 @@ def analyze_model(request: Request, budget: float | None = None, listener: Liste
 
     stages = Stages(listener)
     workshop = Workshop(request, stages)
-    hurry = None if budget is None else lambda: spent(_ALGORITHMS)
-    built = workshop.build(request.recipe, request.source, hurry)
+    built = workshop.build(request.recipe, request.source, lambda: spent(_ALGORITHMS))
     with stages.stage("sensitivity") as progress:
         sight = look(built.draft, built.lab, built.planned.target, progress, lambda: spent(1.0))
     if sight is None:

@@ -9,13 +9,12 @@ from ..calibrate import Sketch, Sketcher, collect
 from ..canonicalize import canonicalize
 from ..data import Dataset
 from ..errors import fail
-from ..optimize import Draft, Lab, Step, improve
+from ..optimize import Draft, Lab
 from ..recipe import Recipe, Source
-from .accuracy import best_draft, first_draft, laboratory, steps_of
+from .accuracy import drafted
 from .convert import Request, open_data
 from .events import Stages
-from .planning import Planned, make_plan, rewritten
-from .words import vocabulary
+from .planning import Planned, make_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class Workshop:
             raise fail("D001", "no dataset", self.request.data)
         return dataset
 
-    def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] | None = None) -> Built:
+    def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] = lambda: False) -> Built:
         """The best draft of a recipe, the same as a conversion makes.
 
         Args:
@@ -67,32 +66,9 @@ class Workshop:
         """
         known = recipe == self.request.recipe
         planned = self.first if known else self._planned(recipe, source)
-        sketches = self._calibrated(planned)
-        lab = laboratory(planned, self.dataset, recipe, source, self.request.threads)
-        skipped: tuple[str, ...] = ()
-        if enough is None:
-            made = best_draft(
-                planned, self.dataset, sketches, recipe, vocabulary(), source, self.stages, self.request.threads
-            )
-            draft = made[0]
-        else:
-            draft, skipped = self._hurried(
-                first_draft(planned, sketches, recipe), lab, steps_of(recipe, vocabulary(), planned), enough
-            )
-        return Built(recipe, rewritten(planned, draft.plan, draft.reference), draft, lab, skipped)
-
-    def _hurried(
-        self, draft: Draft, lab: Lab, steps: list[Step], enough: Callable[[], bool]
-    ) -> tuple[Draft, tuple[str, ...]]:
-        """A draft by as many of the algorithms as there is time for, and the names of the others."""
-        steps = steps if draft.plan.weights else []
-        with self.stages.stage("optimize") as progress:
-            for n, step in enumerate(steps):
-                if enough():
-                    return draft, tuple(later.name for later in steps[n:])
-                draft, _ = improve(draft, lab, [step], lambda done, total: None)
-                progress(n + 1, len(steps))
-        return draft, ()
+        sketches, threads = self._calibrated(planned), self.request.threads
+        made = drafted(planned, self.dataset, sketches, recipe, source, self.stages, threads, enough)
+        return Built(recipe, made.planned, made.draft, made.lab, made.skipped)
 
     def _calibrated(self, planned: Planned) -> dict[str, Sketch]:
         """Statistics of the plan's tensors; only those that no earlier plan of the same graph watched are collected."""

@@ -31,7 +31,7 @@ from ..report import FORMATS
 from ..report.record import OutputInfo, RunRecord
 from ..runtime import Feed, Options, opened
 from ..verify import Readback, findings
-from .accuracy import best_draft
+from .accuracy import drafted
 from .baseline import baseline_path, check_baseline, comparable, read_baseline
 from .cache import Cache
 from .details import with_details
@@ -39,17 +39,16 @@ from .doubts import raw_images
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
 from .given import write_tables
-from .half import range_notes, ranges_of, within_range
+from .half import range_notes, ranges_of
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
-from .planning import Planned, make_plan, rewritten, target_of
+from .planning import Planned, make_plan, target_of
 from .record import data_info, make_record, model_info
 from .reports import stage_reports, stale_reports
 from .sparsity import note as sparsity_note
 from .sparsity import sparsity_of
 from .staging import Destination, destination, guarded, publish, sha256, staged, write_text
 from .statistics import Statistics, statistics
-from .words import vocabulary
 
 PROOF_SAMPLES = 8
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
@@ -114,11 +113,8 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
     found = _calibrate(request, planned, dataset, stages)
-    planned = within_range(planned, found.sketches, recipe, request.source)
-    draft, steps = best_draft(
-        planned, dataset, found.sketches, recipe, vocabulary(), request.source, stages, request.threads
-    )
-    planned = rewritten(planned, draft.plan, draft.reference)
+    made = drafted(planned, dataset, found.sketches, recipe, request.source, stages, request.threads)
+    planned, draft, steps = made.planned, made.draft, made.steps
     halves = ranges_of(planned, found.sketches, recipe)
     stages.note(*range_notes(halves, planned, recipe, bool(found.sketches)))
     sparse = sparsity_of(draft, steps, planned.target)

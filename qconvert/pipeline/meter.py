@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import platform
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import isnan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from ..data import Dataset, Samples
 from ..errors import fail
 from ..evaluate import Comparison, Evaluated, Fidelity, evaluate, measure_latency
 from ..graph import serialize
-from ..runtime import Options, Session
+from ..runtime import Options, Runnable, Session
 from ..tune import Outcome
-from .accuracy import emitted
 from .cache import Memory
 from .candidates import Built
 from .convert import PROOF_SAMPLES, Request, floor_db
 from .events import Stages
+from .forms import Form, form_of
 from .remember import Remembered
 
 _ROUNDS = 7  # of each timing that decides nothing
@@ -45,13 +49,20 @@ class Meter:
         Raises:
             QConvertError: G002 where a drop is wanted and nothing can drop.
         """
+        planned, form = built.planned, form_of(built.planned, built.recipe)
+        product = form.emit(built.draft, planned, built.recipe, {})
+        with TemporaryDirectory(prefix="qconvert-") as folder:
+            path = Path(folder) / f"draft{planned.target.extension}"
+            files = form.write(product, path, planned, lambda done, total: None)
+            return self._outcome(built, form, form.written(product, path, planned), files)
+
+    def _outcome(self, built: Built, form: Form, product: Any, files: list[Path]) -> Outcome:
         planned, prediction = built.planned, built.planned.plan.prediction
-        content = serialize(emitted(built.draft, planned, built.recipe))
-        deployed = next(s for s in planned.target.sessions if s.deployed)
-        result = Session(content, Options(deployed.optimize, self.base.threads, deployed.config), "V002")
-        found = self._evaluated(built, result)
+        with closing(self._runner(built, form, product, files[0])) as result:
+            found = self._evaluated(built, result)
+            refused = self._refusal(result, floor_db(planned.plan))
         drop, metric = self._drop(found)
-        speed, milliseconds = self._latency(content, built)
+        speed, milliseconds = self._latency(files[0], built)
         return Outcome(
             drop=drop,
             metric=metric,
@@ -60,10 +71,18 @@ class Meter:
             speedup=prediction.speedup,
             measured_speedup=speed,
             milliseconds=milliseconds,
-            bytes=prediction.bytes if planned.target.simulation else len(content),
+            bytes=sum(file.stat().st_size for file in files),
             integer_share=prediction.integer_share,
-            refused=self._refusal(result, floor_db(planned.plan)),
+            refused=refused,
         )
+
+    def _runner(self, built: Built, form: Form, product: Any, path: Path) -> Any:
+        """What a conversion judges by; where nothing here can run the file, its numbers in onnxruntime."""
+        runner = form.open(path, product, built.planned, self.base.threads)
+        if runner is not None:
+            return runner
+        graph = form.graph(product, built.draft, built.planned, built.recipe)
+        return Session(serialize(graph), Options(optimize=False, threads=self.base.threads), "V002", self.base.model)
 
     @cached_property
     def _float(self) -> Remembered:
@@ -71,7 +90,7 @@ class Meter:
         start = partial(Session, self.base.model, Options(threads=self.base.threads), where=self.base.model)
         return Remembered(start, Memory(), "FP32")
 
-    def _evaluated(self, built: Built, result: Session) -> Evaluated:
+    def _evaluated(self, built: Built, result: Runnable) -> Evaluated:
         metric, folder = built.recipe.evaluation.metric, self.base.base_dir
         with self.stages.stage("evaluate") as progress:
             return evaluate(self._float, result, self.samples, metric, folder, progress=progress)
@@ -88,7 +107,7 @@ class Meter:
             raise fail("G002", text, None, "give labels, or ask for `--min-sqnr` instead")
         return None, "the task metric"
 
-    def _refusal(self, result: Session, floor: float) -> str:
+    def _refusal(self, result: Runnable, floor: float) -> str:
         """Why the proof would stop the conversion, "" where it would not."""
         compared = Comparison()
         for sample in self.dataset.calibration.take(PROOF_SAMPLES):
@@ -98,7 +117,7 @@ class Meter:
             return ""
         return f"SQNR of the worst output: {worst:.1f} dB, the formats imply at least {floor:.1f} dB"
 
-    def _latency(self, content: bytes, built: Built) -> tuple[float | None, float | None]:
+    def _latency(self, path: Path, built: Built) -> tuple[float | None, float | None]:
         """Measured speed-up and milliseconds, where the target's runtime is at hand and they are wanted."""
         settings, target = built.recipe.evaluation, built.planned.target
         if not (settings.latency or self.speed) or not target.deployed_here:
@@ -107,7 +126,7 @@ class Meter:
         with self.stages.stage("latency"):
             found = measure_latency(
                 Session(self.base.model, options),
-                Session(content, options),
+                Session(path, options),
                 next(iter(self.samples)).feed,
                 on_target=platform.machine() in target.hosts,
                 threads=settings.threads,
