@@ -130,7 +130,7 @@ CODES: dict[str, Code] = {
     "V104": Code("not emulated", "The recipe asks for a run on other cores (`verify: emulate`), and there is no emulator here. `qconvert emulator setup` makes one; `qconvert emulator status` says what is missing."),
     "V105": Code("differs on another core", "The result was run on an emulated core of the target, and its outputs are not those of this host. On x86 without VNNI 16-bit sums saturate: `reduce_range: true` avoids that."),
     "V106": Code("not compared", "A part of two models could not be compared; the message says which and why. The other figures stand. Where onnxruntime refuses a file, `qconvert check` says what is wrong with it."),
-    "V107": Code("runs differ in more than the recipe", "Two run records speak of different models or samples, so their figures are not comparable in every respect. Convert one model twice and measure both on the same samples."),
+    "V107": Code("runs differ in more than the recipe", "Two run records speak of different models, samples or hosts, so their figures are not comparable in every respect. Convert one model twice and measure both on the same samples and the same kind of machine."),
     "V108": Code("latency not measured", "Timing a model as it is deployed takes its weights into memory, and there is not enough of it for FP32 and result together. Everything else was measured with weights mapped from their files. Measure latency on a machine with more memory."),
     # --- output -----------------------------------------------------------------------------------------------------
     "O001": Code("output cannot be written", "The output folder cannot be made or written to. Check the path and its permissions, or choose another output."),

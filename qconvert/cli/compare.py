@@ -27,8 +27,9 @@ def compare(
 ) -> int:
     """Show what differs between two models or two runs: placement, scales, weights, outputs, layers, size and time.
 
-    Figures for --fail-on: sqnr, metric, metric_drop, cosine, agreement, layer_sqnr, layer_drop, placement, scales, weights,
-    size, size_ratio, latency, speedup, int8_macs.
+    Figures for --fail-on: metric (or a metric's name, such as top1), metric_drop, sqnr, cosine, agreement, size, size_ratio,
+    latency, speedup, layer_sqnr, layer_drop, placement, scales, weights, int8_macs. Between two runs, speedup is that of their
+    speeds against FP32.
 
     Examples:
 

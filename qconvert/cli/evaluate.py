@@ -40,6 +40,9 @@ def evaluate(
     The recipe says how the dataset is read and what is measured (`dataset`, `evaluation`); without data only sizes and times
     are compared.
 
+    Figures for --fail-on: metric (or a metric's name, such as top1), metric_drop, sqnr, cosine, agreement, size, size_ratio,
+    latency, speedup.
+
     Examples:
 
     qconvert evaluate model.onnx out/model.int8.onnx -d dataset/ -r recipe.yaml

@@ -3,7 +3,7 @@
 from .emulated import measure_emulated
 from .fidelity import Comparison, Total, sqnr_db
 from .gates import judge, judge_limits, judge_regression
-from .latency import bare, measure_latencies, measure_latency
+from .latency import bare, measure_latencies, measure_latency, speed_over
 from .layers import dequantized_values, layer_errors
 from .metrics import METRICS, default_metric
 from .model import (
@@ -73,5 +73,6 @@ __all__ = [
     "measure_operators",
     "measure_size",
     "model_files",
+    "speed_over",
     "sqnr_db",
 ]

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from math import isnan
 
 from ..errors import Diagnostic, QConvertError
+from .metrics import METRICS
 from .model import GateResult
 
 _OPERATORS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
@@ -65,6 +66,22 @@ class Figure:
     unit: Unit
     missing: str = ""
     bare: bool = False
+
+
+_LABELS = "no task metric was measured; give labels and `evaluation.metric`"
+_DATA = "give data with `-d`"
+MEASURED: Mapping[str, Figure] = {  # on any two models
+    "metric": Figure("task metric", NUMBER, _LABELS),
+    "metric_drop": Figure("drop of the task metric", CHANGE, _LABELS),
+    **{name: Figure(name, NUMBER, f"name it in `evaluation.metric`: {name}") for name in METRICS},
+    "sqnr": Figure("output SQNR", DECIBEL, _DATA),
+    "cosine": Figure("output cosine", NUMBER, _DATA),
+    "agreement": Figure("same top-1", SHARE, "an arg-max means nothing for these outputs, or there is no data"),
+    "size": Figure("size", BYTES),
+    "size_ratio": Figure("size ratio", TIMES),
+    "latency": Figure("time of a run", TIME, "it was not timed"),
+    "speedup": Figure("speedup", TIMES, "it was not timed"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from math import isclose, isnan
 
 from ..errors import Diagnostic
 from ..recipe.types import Gates, Limits, Regression
+from .latency import speed_over
 from .model import Baseline, GateResult, Measurements, Metric
 
 
@@ -105,8 +106,7 @@ def _against(
     fidelity, size, latency = measured.fidelity, measured.size, measured.latency
     sqnr = None if fidelity is None or before.sqnr_db is None else _difference(fidelity.sqnr_db, before.sqnr_db)
     smaller = None if size is None or not before.bytes or not size.bytes else before.bytes / size.bytes
-    same_host = latency is not None and latency.host == before.host
-    faster = latency.ratio / before.speedup if latency and same_host and before.speedup else None
+    faster = speed_over(latency, before.speedup, before.host)
     share = integer_share / before.integer_share if integer_share is not None and before.integer_share else None
     elsewhere = f"it was timed on {before.host or 'no host'}, this run on {latency.host if latency else 'none'}"
     whose, unknown = f"that of {before.name}", f"there is no figure here or in {before.name}"

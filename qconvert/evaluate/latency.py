@@ -67,6 +67,18 @@ def measure_latencies(
     return {name: latency(name) for name in runs}
 
 
+def speed_over(now: Latency | None, speedup: float | None, host: str) -> float | None:
+    """Speed over an earlier run's, each measured against FP32 in its own run: bare times of two runs cannot be compared.
+
+    Args:
+        speedup, host: of the earlier run, where it was timed.
+
+    Returns:
+        None where one of them was not timed, or on another host.
+    """
+    return now.ratio / speedup if now is not None and speedup and now.host == host else None
+
+
 def bare(session: Session, feed: Feed) -> Callable[[], object]:
     """A run of a session without our overhead."""
     raw, inputs = session.raw(), dict(feed)

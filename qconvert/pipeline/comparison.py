@@ -14,15 +14,12 @@ import numpy as np
 from .. import __version__
 from ..data import open_dataset
 from ..errors import Diagnostic, QConvertError, Severity, fail
-from ..evaluate import GateResult, Interval, Layer, Metric, dequantized_values, layer_errors, sqnr_db
+from ..evaluate import GateResult, Interval, Layer, Metric, dequantized_values, layer_errors, speed_over, sqnr_db
 from ..evaluate.conditions import (  # fmt: skip
-    BYTES,
-    CHANGE,
     COUNT,
     DECIBEL,
-    NUMBER,
+    MEASURED,
     SHARE,
-    TIME,
     TIMES,
     Condition,
     Figure,
@@ -43,37 +40,16 @@ from .sides import Facts, Ran, Weight, facts_of_model, facts_of_record, plain
 
 _LAYER_SAMPLES = 4
 _REGAINED = 15.0  # dB that no later tensor can win back: one that seems to was only scaled otherwise
-_DATA = "give data with `-d`"
 _RECORDS = "only run records tell it"
 FIGURES: Mapping[str, Figure] = {
-    "sqnr": Figure("output SQNR", DECIBEL, _DATA),
-    "metric": Figure("task metric", NUMBER, "give labels"),
-    "metric_drop": Figure("drop of the task metric", CHANGE, "give labels"),
-    "cosine": Figure("output cosine", NUMBER, _DATA),
-    "agreement": Figure("same top-1", SHARE, "an arg-max means nothing for these outputs, or there is no data"),
+    **MEASURED,
+    "speedup": Figure("speedup", TIMES, "it was not timed, or the runs were timed on different hosts"),
     "layer_sqnr": Figure("SQNR of the worst tensor", DECIBEL, "give data; both models need tensors of the same names"),
     "layer_drop": Figure("largest loss of a tensor in dB", DECIBEL, _RECORDS),
     "placement": Figure("nodes placed otherwise", COUNT, "what runs in integers is not known", bare=True),
     "scales": Figure("tensors with other codes", COUNT, bare=True),
     "weights": Figure("weights stored otherwise", COUNT, bare=True),
-    "size": Figure("size", BYTES),
-    "size_ratio": Figure("size ratio", TIMES),
-    "latency": Figure("time of a run", TIME, "it was not timed"),
-    "speedup": Figure("speedup", TIMES, "it was not timed"),
     "int8_macs": Figure("share of the multiply-accumulates in integers", SHARE, _RECORDS),
-}
-
-_OTHERS = {
-    "sqnr",
-    "cosine",
-    "agreement",
-    "size",
-    "latency",
-    "speed over FP32",
-    "speedup",
-    "int8_macs",
-    "arena",
-    "metric_drop",
 }
 
 
@@ -121,18 +97,16 @@ def _judged(conditions: Sequence[Condition], found: Comparison, stages: Stages) 
 
 
 def _figures(found: Comparison) -> dict[str, float | None]:
-    pairs = {pair.name: pair for pair in found.figures}
-    second = {name: pair.b for name, pair in pairs.items()}
-    metric_names = {p.name for p in found.figures} - _OTHERS
-    metrics = [pair for pair in found.figures if pair.name in metric_names]
+    metrics = {pair.name: pair.b for pair in found.figures if pair.kind == "metric"}
+    second = {pair.name: pair.b for pair in found.figures if pair.kind != "metric"}
     known = [p for p in found.layers if p.b is not None and not isnan(p.b) and not p.rescaled]
     drops = [p.a - p.b for p in known if p.a is not None and p.b is not None and isfinite(p.a) and isfinite(p.b)]
     placed = found.a.integer is not None and found.b.integer is not None
-    drop = pairs.get("metric_drop")
     return {
+        **metrics,
         "sqnr": second.get("sqnr"),
-        "metric": metrics[0].b if metrics else None,
-        "metric_drop": drop.b if drop else None,
+        "metric": next(iter(metrics.values()), None),
+        "metric_drop": second.get("metric_drop"),
         "cosine": second.get("cosine"),
         "agreement": second.get("agreement"),
         "layer_sqnr": min((p.b for p in known if p.b is not None), default=None),
@@ -254,7 +228,8 @@ def _metric_pairs(metrics: Sequence[Metric], before: Mapping[str, float]) -> Ite
         drops.append(drop)
         against = m.model_copy(update={"float_value": before[m.name], "drop": drop})
         unit = "share" if m.name in SHARES else "metric"
-        yield FigurePair(name=m.name, unit=unit, a=before[m.name], b=m.value, change=_drop_text(against, m.interval))
+        change = _drop_text(against, m.interval)
+        yield FigurePair(name=m.name, unit=unit, a=before[m.name], b=m.value, change=change, kind="metric")
     if drops:
         yield FigurePair(name="metric_drop", unit="number", a=None, b=max(drops))
 
@@ -323,18 +298,29 @@ def _rescaled(layers: Sequence[Layer]) -> frozenset[str]:
 def _records(request: ComparisonRequest, stages: Stages) -> Comparison:
     one, two = (read_record(path) for path in (request.a, request.b))
     a, b = facts_of_record(request.a, one), facts_of_record(request.b, two)
-    if one.model.sha256 != two.model.sha256:
-        text = "the two runs started from different models"
-        stages.note(Diagnostic("V107", text, None, "compare runs of one model", Severity.WARNING))
-    if one.data and two.data and one.data.evaluation_samples != two.data.evaluation_samples:
-        text = f"the two runs were measured on {one.data.evaluation_samples} and {two.data.evaluation_samples} samples"
-        stages.note(Diagnostic("V107", text, None, "measure both on the same samples", Severity.WARNING))
+    stages.note(*_apart(one, two))
     return Comparison(
         **_difference(a, b),
         figures=tuple(_recorded(one, two)),
         layers=_recorded_layers(one, two),
         settings=tuple(_settings(one, two)),
     )
+
+
+def _apart(one: RunRecord, two: RunRecord) -> Iterator[Diagnostic]:
+    """What keeps the figures of two runs from being compared in every respect."""
+    if one.model.sha256 != two.model.sha256:
+        yield _differs("started from different models", "compare runs of one model")
+    if one.data and two.data and one.data.evaluation_samples != two.data.evaluation_samples:
+        counts = f"{one.data.evaluation_samples} and {two.data.evaluation_samples} samples"
+        yield _differs(f"were measured on {counts}", "measure both on the same samples")
+    hosts = [found.measurements.latency.host for found in (one, two) if found.measurements.latency]
+    if len(set(hosts)) > 1:
+        yield _differs(f"were timed on {' and '.join(hosts)}", "time both on the same kind of machine")
+
+
+def _differs(text: str, hint: str) -> Diagnostic:
+    return Diagnostic("V107", f"the two runs {text}", None, hint, Severity.WARNING)
 
 
 def _recorded(one: RunRecord, two: RunRecord) -> Iterator[FigurePair]:
@@ -350,8 +336,8 @@ def _recorded(one: RunRecord, two: RunRecord) -> Iterator[FigurePair]:
     if m.latency or n.latency:
         times = [x.latency.ms if x.latency else None for x in (m, n)]
         yield FigurePair(name="latency", unit="ms", a=times[0], b=times[1], change="timed in different runs")
-        if times[0] is not None and times[1]:
-            yield FigurePair(name="speedup", unit="times", a=None, b=times[0] / times[1])
+        speed = speed_over(n.latency, m.latency.ratio, m.latency.host) if m.latency else None
+        yield FigurePair(name="speedup", unit="times", a=None, b=speed)
         yield _pair("speed over FP32", "times", *(x.latency.ratio if x.latency else None for x in (m, n)))
     yield _pair("int8_macs", "share", *(r.readback.integer_macs if r.readback else r.plan.integer_share for r in (one, two)))  # fmt: skip
     if one.device or two.device:

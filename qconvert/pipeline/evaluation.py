@@ -14,20 +14,7 @@ from ..data import Dataset, Samples, open_dataset
 from ..data.samples import choose
 from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..evaluate import Emulation, Evaluated, GateResult, Latency, evaluate_all, measure_latencies
-from ..evaluate.conditions import (  # fmt: skip
-    BYTES,
-    CHANGE,
-    DECIBEL,
-    NUMBER,
-    SHARE,
-    TIME,
-    TIMES,
-    Condition,
-    Figure,
-    judge_conditions,
-    parse_conditions,
-)
-from ..evaluate.metrics import METRICS
+from ..evaluate.conditions import MEASURED, Condition, judge_conditions, parse_conditions
 from ..graph import Graph
 from ..recipe import Recipe
 from ..report.evaluation import EvaluatedModel, Evaluation, EvaluationData, short_names
@@ -41,21 +28,6 @@ from .fitting import Fitted, fitted
 from .pictures import with_pictures
 from .record import problem
 from .runners import Runner, open_runner
-
-_LABELS = "no task metric was measured; give labels and `evaluation.metric`"
-_DATA = "give data with `-d`"
-FIGURES: Mapping[str, Figure] = {
-    "metric": Figure("task metric", NUMBER, _LABELS),
-    "metric_drop": Figure("drop of the task metric", CHANGE, _LABELS),
-    "sqnr": Figure("output SQNR", DECIBEL, _DATA),
-    "cosine": Figure("output cosine", NUMBER, _DATA),
-    "agreement": Figure("same top-1", SHARE, "an arg-max means nothing for these outputs, or there is no data"),
-    "size": Figure("size", BYTES),
-    "size_ratio": Figure("size ratio over the reference", TIMES),
-    "latency": Figure("time of a run", TIME, "the model was not timed"),
-    "speedup": Figure("speedup over the reference", TIMES, "the model was not timed"),
-    **{name: Figure(name, NUMBER, f"name it in `evaluation.metric`: {name}") for name in METRICS},
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,7 @@ def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> 
     Raises:
         QConvertError: whatever is wrong with models, data or conditions.
     """
-    conditions, stages = parse_conditions(request.conditions, FIGURES), Stages(listener)
+    conditions, stages = parse_conditions(request.conditions, MEASURED), Stages(listener)
     cores = cores_named(request.on)
     with ExitStack() as stack:
         runners = []
@@ -282,7 +254,7 @@ def _judge(
     names = short_names([m.name for m in models])
     for number, subject in _judged(models, request.reference):
         values = figures_of(subject, models[request.reference])
-        for gate, failure in judge_conditions(conditions, FIGURES, values, f"`{names[number]}`"):
+        for gate, failure in judge_conditions(conditions, MEASURED, values, f"`{names[number]}`"):
             gates.append(gate)
             stages.note(*((failure,) if failure else ()))
     return tuple(gates)
@@ -296,6 +268,7 @@ def figures_of(model: EvaluatedModel, reference: EvaluatedModel) -> dict[str, fl
     """What conditions can speak of, None where it was not measured."""
     close, latency, first = model.fidelity, model.latency, next(iter(model.metrics), None)
     return {
+        **{m.name: m.value for m in model.metrics},
         "metric": first.value if first else None,
         "metric_drop": max((m.drop for m in model.metrics), default=None),
         "sqnr": close.sqnr_db if close else None,
@@ -305,7 +278,6 @@ def figures_of(model: EvaluatedModel, reference: EvaluatedModel) -> dict[str, fl
         "size_ratio": reference.bytes / model.bytes if model.bytes else None,
         "latency": latency.ms if latency else None,
         "speedup": latency.ratio if latency else None,
-        **{m.name: m.value for m in model.metrics},
     }
 
 

@@ -45,6 +45,7 @@ class FigurePair(Value):
     """A figure of both; None where one of them was not measured.
 
     Attributes:
+        kind: "metric" for a task metric, which has the name that the metric has.
         unit: "metric", "share", "db", "bytes", "ms", "times" or "number".
         change: of the second against the first, in words.
     """
@@ -54,6 +55,7 @@ class FigurePair(Value):
     a: Number | None
     b: Number | None
     change: str = ""
+    kind: Literal["metric", "figure"] = "figure"
 
 
 class NodeChange(Value):

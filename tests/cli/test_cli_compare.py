@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 
 import qconvert
 from qconvert.pipeline.sides import plain
+from qconvert.report import RunRecord
 from qconvert.report.comparison import Comparison
 
 QUICK = ("--set", "evaluation.rounds=3", "-q")
@@ -152,6 +154,34 @@ def test_records(cli: Cli, place: Place, quantized: Path, tmp_path: Path) -> Non
     assert any(p.a is not None and p.b is not None for p in found.layers)
     same = found_in(cli("compare", kept, kept, "--json", "-q"))
     assert (same.nodes, same.tensors, same.weights, same.settings) == ((), (), (), ())
+
+
+def test_times_of_two_runs_are_compared_by_their_speed_against_fp32(
+    cli: Cli, place: Place, quantized: Path, tmp_path: Path
+) -> None:
+    """The second machine is half as fast: the times say that nothing was gained, the ratios that it is twice as fast."""
+    record = RunRecord.model_validate_json(place.output.with_name("m.report.json").read_text("utf-8"))
+    assert record.measurements.latency is not None
+
+    def saved(name: str, **fields: Any) -> Path:
+        latency = record.measurements.latency.model_copy(update=fields)
+        measured = record.measurements.model_copy(update={"latency": latency})
+        path = tmp_path / name
+        path.write_text(record.model_copy(update={"measurements": measured}).model_dump_json(), "utf-8")
+        return path
+
+    one = saved("one.json", float_ms=2.0, ms=1.0, ratio=2.0, host="here")
+    two = saved("two.json", float_ms=4.0, ms=1.0, ratio=4.0, host="here")
+    there = saved("there.json", float_ms=4.0, ms=1.0, ratio=4.0, host="there")
+    ran = cli("compare", one, two, "--json", "-q", "--fail-on", "speedup<1.99")
+    assert (ran.code, ran.err) == (0, "")
+    assert {f.name: f.b for f in found_in(ran).figures}["speedup"] == 2.0
+    ran = cli("compare", one, there, "--json", "-q", "--fail-on", "speedup<1")
+    assert ran.code == 5
+    assert "error[G002]" in ran.err
+    assert [p.message for p in found_in(ran).diagnostics if p.code == "V107"] == [
+        "the two runs were timed on here and there"
+    ]
 
 
 def test_the_terminal_and_files(cli: Cli, place: Place, quantized: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,11 @@ from end_to_end_support import Cli, Place, conv_model, hashes, model, write_data
 from onnx import helper
 
 import qconvert
+from qconvert.cli.compare import compare
+from qconvert.cli.evaluate import evaluate
+from qconvert.evaluate.conditions import MEASURED
+from qconvert.evaluate.metrics import METRICS
+from qconvert.pipeline.comparison import FIGURES
 from qconvert.report.evaluation import Evaluation, short_names
 from qconvert.runtime import tflite
 
@@ -155,6 +162,28 @@ def test_fail_on(cli: Cli, place: Place, quantized: Path) -> None:
     assert (blind.code, "G002" in blind.err) == (5, True)
     wrong = cli("evaluate", place.model, quantized, "--fail-on", "sqrn<1, size<", "-q")
     assert (wrong.code, wrong.err.count("error[R011]")) == (2, 2)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_both_commands_know_the_same_figures(
+    cli: Cli, place: Place, quantized: Path, tmp_path: Path, command: str
+) -> None:
+    data = labelled(tmp_path / "labelled", place.model)
+    holds = "top1<0.1,metric<0.1,metric_drop>1,sqnr<1,cosine<0.1,agreement<1%,size>1G,size_ratio<0.1,latency>9s,speedup<0.001"
+    arguments = (command, place.model, quantized, "-d", data, *QUICK, "--json", "--fail-on")
+    ran = cli(*arguments, holds)
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.json["gates"]) == 10
+    ran = cli(*arguments, "top1<2,f1<0.1")
+    assert ran.code == 5
+    assert "error[G001]: --fail-on top1<2: top1" in ran.err
+    assert "hint: name it in `evaluation.metric`: f1" in ran.err
+
+
+@pytest.mark.parametrize(("command", "figures"), [(evaluate, MEASURED), (compare, FIGURES)])
+def test_help_names_every_figure(command: Callable[..., int], figures: Iterable[str]) -> None:
+    named = set(re.findall(r"\w+", (command.__doc__ or "").split("--fail-on:")[1].split("Examples:")[0]))
+    assert set(figures) - set(METRICS) <= named
 
 
 def test_reports(cli: Cli, place: Place, quantized: Path, tmp_path: Path) -> None:
