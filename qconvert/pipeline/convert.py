@@ -34,6 +34,7 @@ from ..verify import Readback, findings
 from .accuracy import drafted
 from .baseline import baseline_path, check_baseline, comparable, read_baseline
 from .cache import Cache
+from .dataless import refuse_without_data
 from .details import with_details
 from .doubts import raw_images
 from .events import Listener, Stages, silent
@@ -165,13 +166,7 @@ def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | N
         QConvertError: D001 and whatever is wrong with the data.
     """
     if request.data is None:
-        if planned.plan.taps:
-            raise fail(
-                "D001",
-                f"this plan has {len(planned.plan.taps)} tensors whose ranges come from data, and no dataset was given",
-                None,
-                "give a folder with `-d`, or use `mode: dynamic`",
-            )
+        refuse_without_data(planned, request.recipe, request.source)
         return None
     graph = planned.original
     with stages.stage("data"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from end_to_end_support import Cli, Place
 
@@ -24,3 +26,16 @@ def test_another_format_is_refused_with_those_that_there_are(place: Place, cli: 
     assert (ran.code, "choose `tflite`" in ran.err) == (2, True)
     ran = cli("plan", place.model, "-t", "x86-vnni", "--format", "qopertor")
     assert (ran.code, "did you mean `qoperator`?" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(("target", "rich"), [("x86-vnni", True), ("tensorrt", True), ("tflite-micro", False)])
+def test_modes_that_are_offered_without_data_need_none(place: Place, cli: Cli, target: str, rich: bool) -> None:
+    everywhere = ("--set", "placement=everywhere")
+    ran = cli("convert", place.model, "-t", target, "-o", place.root / "out", "-q", *everywhere, "--mode", "static")
+    assert ran.code == 4, ran
+    hint = ran.err.partition("hint: ")[2]
+    modes = re.findall(r"`([a-z0-9-]{3,})`", hint)
+    assert bool(modes) is rich
+    for mode in modes:
+        ran = cli("convert", place.model, "-t", target, "-o", place.root / "out", "-q", *everywhere, "--mode", mode)
+        assert ran.code == 0, (mode, ran)
