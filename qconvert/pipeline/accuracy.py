@@ -1,12 +1,9 @@
-"""The optimize stage: from statistics to the best draft that the recipe's algorithms find."""
+"""What the optimize stage works with: the first draft, how drafts are emitted and judged, and the recipe's algorithms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
-
-from threadpoolctl import threadpool_limits
 
 from ..calibrate import Sketch, activation_params, weight_params
 from ..data import Dataset
@@ -16,13 +13,10 @@ from ..emit.half import half_scales, to_half
 from ..emit.norms import sums_before_norms
 from ..errors import fail
 from ..graph import Graph
-from ..optimize import ALGORITHMS, AlgorithmStep, Draft, Lab, Step, affordable, applicable, improve, split
+from ..optimize import ALGORITHMS, Draft, Lab, Step, affordable, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
 from ..runtime import Options
-from .events import Stages
-from .half import within_range
-from .planning import Planned, replanned, rewritten
-from .words import vocabulary
+from .planning import Planned, replanned
 
 MOST_SAMPLES = 128
 
@@ -53,57 +47,6 @@ def emitted(draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
     if half is None:
         return graph
     return to_half(graph, half, draft.plan.single, recipe.io == "half")
-
-
-@dataclass(frozen=True, eq=False)
-class Drafted:
-    """The best draft that a recipe gives.
-
-    Attributes:
-        planned: the plan and graph that the draft is of.
-        lab: where drafts of the plan are judged; without data it has no samples.
-        steps: what the algorithms came to; skipped: names of those that there was no time for.
-    """
-
-    planned: Planned
-    draft: Draft
-    lab: Lab
-    steps: tuple[AlgorithmStep, ...] = ()
-    skipped: tuple[str, ...] = ()
-
-
-def drafted(
-    planned: Planned,
-    dataset: Dataset | None,
-    sketches: Mapping[str, Sketch],
-    recipe: Recipe,
-    source: Source | None,
-    stages: Stages,
-    threads: int,
-    enough: Callable[[], bool] = lambda: False,
-) -> Drafted:
-    """Everything between calibration and the file: 16-bit ranges, first draft, and the recipe's algorithms on it.
-
-    Args:
-        planned: as the recipe says.
-        enough: asked before each algorithm whether to leave it and the rest out.
-
-    Raises:
-        QConvertError: R005 for settings of an algorithm that do not fit, R009 for algorithms that do not go together.
-    """
-    planned = within_range(planned, sketches, recipe, source)
-    with stages.stage("weights") as progress:
-        draft = first_draft(planned, sketches, recipe, progress)
-    lab = laboratory(planned, dataset, recipe, source, threads)
-    wanted = dataset is not None and (planned.plan.weights or recipe.half)
-    steps = applicable(steps_of(recipe, vocabulary(), planned), draft.plan) if wanted else []
-    done: tuple[AlgorithmStep, ...] = ()
-    if steps:
-        # sums in another order would give other bytes, and small products are faster so
-        with stages.stage("optimize") as progress, threadpool_limits(1, "blas"):
-            draft, done = improve(draft, lab, steps, progress, enough)
-    skipped = tuple(step.name for step in steps[len(done) :])
-    return Drafted(rewritten(planned, draft.plan, draft.reference), draft, lab, done, skipped)
 
 
 def laboratory(planned: Planned, dataset: Dataset | None, recipe: Recipe, source: Source | None, threads: int) -> Lab:

@@ -11,8 +11,8 @@ from ..data import Dataset
 from ..errors import fail
 from ..optimize import Draft, Lab
 from ..recipe import Recipe, Source
-from .accuracy import drafted
 from .convert import Request, open_data
+from .drafts import drafted
 from .events import Stages
 from .planning import Planned, make_plan
 

@@ -31,12 +31,12 @@ from ..report import FORMATS
 from ..report.record import OutputInfo, RunRecord
 from ..runtime import Feed, Options, opened
 from ..verify import Readback, findings
-from .accuracy import drafted
 from .baseline import baseline_path, check_baseline, comparable, read_baseline
 from .cache import Cache
 from .dataless import refuse_without_data
 from .details import with_details
 from .doubts import raw_images
+from .drafts import drafted
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
 from .given import write_tables

@@ -1,0 +1,69 @@
+"""From statistics to the best draft that the recipe's algorithms find; conversions and trials make theirs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from threadpoolctl import threadpool_limits
+
+from ..calibrate import Sketch
+from ..data import Dataset
+from ..optimize import AlgorithmStep, Draft, Lab, applicable, improve
+from ..recipe import Recipe, Source
+from .accuracy import first_draft, laboratory, steps_of
+from .events import Stages
+from .half import within_range
+from .planning import Planned, rewritten
+from .words import vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Drafted:
+    """The best draft that a recipe gives.
+
+    Attributes:
+        planned: the plan and graph that the draft is of.
+        lab: where drafts of the plan are judged; without data it has no samples.
+        steps: what the algorithms came to; skipped: names of those that there was no time for.
+    """
+
+    planned: Planned
+    draft: Draft
+    lab: Lab
+    steps: tuple[AlgorithmStep, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+def drafted(
+    planned: Planned,
+    dataset: Dataset | None,
+    sketches: Mapping[str, Sketch],
+    recipe: Recipe,
+    source: Source | None,
+    stages: Stages,
+    threads: int,
+    enough: Callable[[], bool] = lambda: False,
+) -> Drafted:
+    """Everything between calibration and the file: 16-bit ranges, first draft, and the recipe's algorithms on it.
+
+    Args:
+        planned: as the recipe says.
+        enough: asked before each algorithm whether to leave it and the rest out.
+
+    Raises:
+        QConvertError: R005 for settings of an algorithm that do not fit, R009 for algorithms that do not go together.
+    """
+    planned = within_range(planned, sketches, recipe, source)
+    with stages.stage("weights") as progress:
+        draft = first_draft(planned, sketches, recipe, progress)
+    lab = laboratory(planned, dataset, recipe, source, threads)
+    wanted = dataset is not None and (planned.plan.weights or recipe.half)
+    steps = applicable(steps_of(recipe, vocabulary(), planned), draft.plan) if wanted else []
+    done: tuple[AlgorithmStep, ...] = ()
+    if steps:
+        # sums in another order would give other bytes, and small products are faster so
+        with stages.stage("optimize") as progress, threadpool_limits(1, "blas"):
+            draft, done = improve(draft, lab, steps, progress, enough)
+    skipped = tuple(step.name for step in steps[len(done) :])
+    return Drafted(rewritten(planned, draft.plan, draft.reference), draft, lab, done, skipped)
