@@ -39,13 +39,25 @@ class Call:
         return self.shapes.get(self.node.output, ())
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a limit asks.
+
+    Attributes:
+        broken: from a call and the limit's parameter to why it does not hold, "" where it does.
+        code: of the reason for which the node stays float.
+    """
+
+    broken: Callable[[Call, Any], str]
+    code: str = "P002"
+
+
 def first_broken(limits: tuple[Limit, ...], call: Call) -> Reason | None:
     """The reason of the first limit that does not hold, None if all do."""
     for limit in limits:
-        text = LIMITS[limit.name](call, limit.value)
-        if text:
-            code = "P008" if limit.name == "weight-constant" else "P011" if limit.name in _SMALL else "P002"
-            return Reason(code, text)
+        rule = LIMITS[limit.name]
+        if text := rule.broken(call, limit.value):
+            return Reason(rule.code, text)
     return None
 
 
@@ -285,38 +297,37 @@ def _explicit_pads(call: Call, _: Any) -> str:
     )
 
 
-LIMITS: dict[str, Callable[[Call, Any], str]] = {
-    "rank": _rank,
-    "max-rank": _max_rank,
-    "weight-constant": _weight_constant,
-    "weight-rank": _weight_rank,
-    "attribute": _attribute,
-    "mode": _mode,
-    "static-params": _static_params,
-    "group-channels": _group_channels,
-    "not-attention": _not_attention,
-    "two-inputs": _two_inputs,
-    "max-inputs": _max_inputs,
-    "one-output": _no_second_output,
-    "bias-vector": _bias_vector,
-    "zero-pad": _zero_pad,
-    "tensor-core-matmul": _tensor_core_matmul,
-    "tensor-core-conv": _tensor_core_conv,
-    "float8-conv": _float8_conv,
-    "broadcast-rank": _broadcast_rank,
-    "not-dilated": _not_dilated,
-    "plain-transpose": _plain_transpose,
-    "matrix": _matrix,
-    "fused-lstm": _fused_lstm,
-    "exponent": _exponent,
-    "forward-slice": _forward_slice,
-    "pad-mode": _pad_mode,
-    "indices": _indices,
-    "resize-kernel": _resize_kernel,
-    "explicit-pads": _explicit_pads,
+LIMITS: dict[str, Rule] = {
+    "rank": Rule(_rank),
+    "max-rank": Rule(_max_rank),
+    "weight-constant": Rule(_weight_constant, "P008"),
+    "weight-rank": Rule(_weight_rank),
+    "attribute": Rule(_attribute),
+    "mode": Rule(_mode),
+    "static-params": Rule(_static_params),
+    "group-channels": Rule(_group_channels, "P011"),
+    "not-attention": Rule(_not_attention),
+    "two-inputs": Rule(_two_inputs),
+    "max-inputs": Rule(_max_inputs),
+    "one-output": Rule(_no_second_output),
+    "bias-vector": Rule(_bias_vector),
+    "zero-pad": Rule(_zero_pad),
+    "tensor-core-matmul": Rule(_tensor_core_matmul, "P011"),
+    "tensor-core-conv": Rule(_tensor_core_conv, "P011"),
+    "float8-conv": Rule(_float8_conv, "P011"),
+    "broadcast-rank": Rule(_broadcast_rank),
+    "not-dilated": Rule(_not_dilated),
+    "plain-transpose": Rule(_plain_transpose),
+    "matrix": Rule(_matrix),
+    "fused-lstm": Rule(_fused_lstm),
+    "exponent": Rule(_exponent),
+    "forward-slice": Rule(_forward_slice),
+    "pad-mode": Rule(_pad_mode),
+    "indices": Rule(_indices),
+    "resize-kernel": Rule(_resize_kernel),
+    "explicit-pads": Rule(_explicit_pads),
 }
 _FLOAT8_VOLUME = 32
-_SMALL = {"float8-conv", "tensor-core-matmul", "tensor-core-conv", "group-channels"}
 
 
 def _list(values: Any) -> str:

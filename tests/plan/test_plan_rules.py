@@ -147,6 +147,7 @@ LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that 
     "zero-pad": (0, call("Pad", {"x": (4,), "pads": (2,), "y": (6,)}, ("pads",)), call("Pad", {"x": (4,), "pads": (2,), "value": (1,), "y": (6,)}, ("pads", "value"))),
     "tensor-core-matmul": (16, call("MatMul", {"x": (8, 32), "w": (32, 32), "y": (8, 32)}, ("w",)), call("MatMul", {"x": (8, 32), "w": (32, 8), "y": (8, 8)}, ("w",))),
     "tensor-core-conv": (16, call("Conv", {"x": (1, 32, 6, 6), "w": (32, 32, 3, 3), "y": (1, 32, 4, 4)}, ("w",)), call("Conv", {"x": (1, 4, 6, 6), "w": (5, 4, 3, 3), "y": (1, 5, 4, 4)}, ("w",))),
+    "float8-conv": (16, call("Conv", {"x": (1, 32, 6, 6), "w": (32, 32, 3, 3), "y": (1, 32, 4, 4)}, ("w",)), call("Conv", {"x": (1, 32, 6, 6), "w": (32, 32, 7, 7), "y": (1, 32, 1, 1)}, ("w",))),
     "broadcast-rank": (5, call("Add", {"x": (1, 4), "z": (4,), "y": (1, 4)}), call("Add", {"x": (1,) * 6, "z": (1,), "y": (1,) * 6})),
     "not-dilated": (0, call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 4, 4)}), call("MaxPool", {"x": (1, 4, 6, 6), "y": (1, 4, 2, 2)}, dilations=(2, 2))),
     "plain-transpose": (0, call("ConvTranspose", {**BACK, "y": (1, 3, 6, 6)}, strides=(2, 2)), call("ConvTranspose", {**BACK, "y": (1, 3, 7, 7)}, strides=(2, 2), output_padding=(1, 1))),
@@ -177,6 +178,16 @@ def test_a_limit_lets_pass_what_holds_it_and_names_what_does_not(name: str) -> N
     reason = first_broken((limit,), bad)
     assert reason is not None
     assert reason.code in CODES
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("rank", "P002"), ("weight-constant", "P008"), ("tensor-core-conv", "P011")]
+)
+def test_a_limit_has_the_code_of_its_row(name: str, code: str) -> None:
+    value, _, bad = LIMIT_CASES[name]
+    reason = first_broken((Limit(name, value),), bad)  # type: ignore[arg-type]
+    assert reason is not None
+    assert reason.code == code
 
 
 def test_targets_name_known_limits_only() -> None:
