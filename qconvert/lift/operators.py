@@ -69,7 +69,7 @@ INTEGER_OPS: dict[str, IntegerOp] = {
 }
 
 # Operators that a float graph cannot spell without knowing more than their inputs.
-MARKS = ("QLinear", "QAttention", "QEmbed", "QGemm", "QMoE", "DynamicQuantize", "MatMulInteger", "ConvInteger")
+MARKS = ("QLinear", "QAttention", "QEmbed", "QGemm", "QMoE", "DynamicQuantize", "MatMulInteger", "ConvInteger", "TRT_FP", "TRT_INT", "TRT_MXFP")  # fmt: skip
 BLOCKS = frozenset({"MatMulNBits", "GatherBlockQuantized"})
 PAIRS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 

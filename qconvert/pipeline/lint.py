@@ -27,9 +27,7 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
     graph = load(model)
     runs = graph if target.deployed_here else emulated(graph)
     found = (*check(graph, target), *check_loads(model if runs is graph else serialize(runs), target))
-    if any(is_quantized(node) or node.op.startswith("TRT_") for node in graph.nodes) or any(
-        w.dtype in HALVES for w in graph.weights.values()
-    ):
+    if any(map(is_quantized, graph.nodes)) or any(w.dtype in HALVES for w in graph.weights.values()):
         return found
     return (
         *found,

@@ -15,7 +15,7 @@ from quantize_support import X86, feeds_of, quantized, random, text_model
 from qconvert.calibrate import constant_params, quantize
 from qconvert.calibrate.params import QuantParams
 from qconvert.errors import QConvertError
-from qconvert.graph import Array, Graph, load
+from qconvert.graph import Array, Graph, Node, load
 from qconvert.lift import is_quantized, lift
 from qconvert.plan import WeightPlan
 from qconvert.targets.model import Format
@@ -105,6 +105,17 @@ def test_codes_that_are_fed_and_read_keep_their_types() -> None:
     feed = {"x": np.array([[3, 120, 190, 255]], np.uint8)}
     assert not any(is_quantized(node) for node in found.nodes)
     np.testing.assert_array_equal(outputs(found, [feed])[0]["y"], outputs(graph, [feed])[0]["y"])
+
+
+@pytest.mark.parametrize(
+    "op", ["TRT_FP8QuantizeLinear", "TRT_INT4DequantizeLinear", "TRT_FP4DynamicQuantize", "TRT_MXFP8DequantizeLinear"]
+)
+def test_operators_of_tensorrt_are_quantized_and_not_lifted(op: str) -> None:
+    graph = Graph((Node(op, ("x", "s"), ("y",), {}, "n", domain="trt"),), ("x", "s"), ("y",), {}, {})
+    assert is_quantized(graph.nodes[0])
+    with pytest.raises(QConvertError) as caught:
+        lift(graph)
+    assert [(d.code, d.where) for d in caught.value.diagnostics] == [("M008", "node `n`")]
 
 
 def test_operators_that_move_codes_move_real_values() -> None:
