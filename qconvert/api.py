@@ -127,6 +127,7 @@ def evaluate_models(
     reference: PathLike | None = None,
     changes: Mapping[str, Any] | None = None,
     fail_on: Sequence[str] = (),
+    on: Sequence[str] = (),
     threads: int = 1,
     listener: Callable[[Event], None] = silent,
 ) -> Evaluation:
@@ -139,6 +140,7 @@ def evaluate_models(
         reference: the one of the models that the others are compared with; the first by default.
         changes: dotted recipe keys to values.
         fail_on: conditions such as "sqnr<30"; `status` is "gates failed" where one is true.
+        on: cores such as "arm" on which the models are run under emulation too.
         threads: of the sessions.
         listener: receives the progress.
 
@@ -150,7 +152,8 @@ def evaluate_models(
     final, base, _ = dataset_recipe(chosen, changes or {})
     number = reference_number(paths, None if reference is None else Path(reference))
     folder = None if data is None else Path(data)
-    return _evaluate_models(EvaluationRequest(paths, final, number, folder, base, threads, tuple(fail_on)), listener)
+    asked = EvaluationRequest(paths, final, number, folder, base, threads, tuple(fail_on), tuple(on))
+    return _evaluate_models(asked, listener)
 
 
 def compare_models(

@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from .console import errors_json, show_diagnostics
-from .options import Json, Model
+from .options import Json, Model, complete_targets
 
 
 def check(
     model: Model,
-    target: Annotated[str, typer.Option("--target", "-t", help="Target whose rules are checked.")],
+    target: Annotated[
+        str,
+        typer.Option("--target", "-t", help="Target whose rules are checked.", autocompletion=complete_targets),
+    ],
     strict: Annotated[bool, typer.Option(help="Warnings fail too.")] = False,
     sarif: Annotated[
         Path | None,

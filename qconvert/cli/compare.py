@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EXIT_CODES
-from .console import out, progress, show_diagnostics, show_problems
+from .console import Forms, progress, show_diagnostics, show_judged
 from .options import Data, FailOn, Json, Quiet, RecipeFile, ReportDir, Reports, Set, formats, overrides
 
 
@@ -41,9 +40,8 @@ def compare(
     """
     from ..pipeline.comparison import ComparisonRequest
     from ..pipeline.comparison import compare as run
-    from ..pipeline.reports import write_reports
     from ..pipeline.request import dataset_recipe
-    from ..report.comparison import COMPARISON_FORMATS, comparison_json, comparison_text
+    from ..report.comparison import COMPARISON_FORMATS, comparison_text
 
     chosen, base, notes = dataset_recipe(recipe, overrides(set_))
     wanted = formats(report, COMPARISON_FORMATS)
@@ -51,14 +49,6 @@ def compare(
         show_diagnostics(notes)
     with progress(quiet) as listener:
         found = run(ComparisonRequest(a, b, chosen, data, base, threads, tuple(fail_on or ())), listener)
-    chosen_formats = [COMPARISON_FORMATS[name] for name in wanted or ()]
-    texts = {f"comparison{ending}": render(found) for ending, render in chosen_formats}
-    written = write_reports(texts, report_dir, (a, b, *([data] if data is not None else [])))
-    if as_json:
-        print(comparison_json(found), end="")
-    elif not quiet:
-        out().print(comparison_text(found))
-        for path in written:
-            print(f"wrote {path}")
-    show_problems(found.diagnostics, quiet)
-    return EXIT_CODES["G"] if found.status != "done" else 0
+    forms = Forms("comparison", comparison_text, COMPARISON_FORMATS)
+    read = (a, b, *([data] if data is not None else []))
+    return show_judged(found, forms, wanted or (), report_dir, read, as_json, quiet)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import Diagnostic
+from ..errors import EXIT_CODES, Diagnostic
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from pathlib import Path
+
+    from rich.console import Console, RenderableType
 
     from ..pipeline.events import Event
+    from ..report.comparison import Comparison
+    from ..report.evaluation import Evaluation
     from ..report.record import Problem
 
 _WIDE = 1000  # columns where the output is no terminal: tables take what they need, so that logs can be searched
@@ -106,3 +111,50 @@ def _bars() -> Iterator[Callable[[Event], None]]:
                 bars.remove_task(tasks.pop(event.stage))
 
         yield listen
+
+
+Judged = TypeVar("Judged", "Evaluation", "Comparison")
+
+
+@dataclass(frozen=True, slots=True)
+class Forms(Generic[Judged]):
+    """How a command shows what it found.
+
+    Attributes:
+        name: of the files.
+        text: for the terminal.
+        files: ending and content by the name of the format; one of them is "json".
+    """
+
+    name: str
+    text: Callable[[Judged], RenderableType]
+    files: Mapping[str, tuple[str, Callable[[Judged], str]]]
+
+
+def show_judged(
+    found: Judged,
+    forms: Forms[Judged],
+    wanted: Iterable[str],
+    folder: Path | None,
+    inputs: Iterable[Path],
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Write the reports, show what was found with its messages, and return the exit code.
+
+    Args:
+        wanted: names of formats; folder: of the reports, the current one by default.
+        inputs: files and folders that no report may touch.
+    """
+    from ..pipeline.reports import write_reports
+
+    texts = {f"{forms.name}{ending}": render(found) for ending, render in (forms.files[name] for name in wanted)}
+    written = write_reports(texts, folder, inputs)
+    if as_json:
+        print(forms.files["json"][1](found), end="")
+    elif not quiet:
+        out().print(forms.text(found))
+        for path in written:
+            print(f"wrote {path}")
+    show_problems(found.diagnostics, quiet)
+    return EXIT_CODES["G"] if found.status != "done" else 0

@@ -96,10 +96,34 @@ def convert(
 
     qconvert convert model.onnx -r recipe.yaml -d dataset/ -o out/ --if-changed --depfile out/model.d
     """
-    options = {name: value for name, value in locals().items() if name not in _NO_MATTER}
-    known = (
-        key_of({**options, "depfile": depfile is not None, "start": None if recipe else Path()}) if if_changed else ""
-    )
+    keys = {
+        "dataset.samples": samples,
+        "dataset.seed": seed,
+        "mode": mode,
+        "weights.bits": bits,
+        "weights.block": block,
+        "format": format_,
+        "calibration.read": beside(ranges, recipe),
+        "calibration.write": formats([write_ranges] if write_ranges else None),
+        "report": formats(report),
+    }
+    targets = separated(target)
+    options = {
+        **keys,
+        "set": set_,
+        "model": model,
+        "output": output,
+        "data": data,
+        "recipe": recipe,
+        "targets": targets,
+        "evaluate": evaluate,
+        "threads": threads,
+        "reports": report_dir,
+        "baseline": update_baseline,
+        "depfile": depfile is not None,
+        "start": None if recipe else Path(),
+    }
+    known = key_of(options) if if_changed else ""
     state = state_path(output, report_dir) if if_changed else None
     if state is not None and (earlier := repeated(state, known, depfile)) is not None:
         return _unchanged(earlier, as_json, quiet)
@@ -107,20 +131,9 @@ def convert(
     from ..pipeline.request import make_requests
     from ..pipeline.tracked import Tracking, tracked, tracked_several
 
-    changes = overrides(
-        set_,
-        dataset__samples=samples,
-        dataset__seed=seed,
-        mode=mode,
-        weights__bits=bits,
-        weights__block=block,
-        format=format_,
-        calibration__read=beside(ranges, recipe),
-        calibration__write=formats([write_ranges] if write_ranges else None),
-        report=formats(report),
-    )
+    changes = overrides(set_, keys)
     requests, notes, several = make_requests(
-        model, output, data, recipe, separated(target), changes, evaluate, threads, report_dir
+        model, output, data, recipe, targets, changes, evaluate, threads, report_dir
     )
     kept = None if cache is None else open_cache(cache, cache_limit())
     requests = tuple(replace(request, update_baseline=update_baseline, cache=kept) for request in requests)
@@ -137,9 +150,6 @@ def convert(
     for request, record in zip(requests, records, strict=False) if update_baseline and not (code or quiet) else ():
         print(f"wrote the baseline {request.baseline} of {record.target}", file=sys.stderr)
     return code
-
-
-_NO_MATTER = {"if_changed", "depfile", "cache", "as_json", "quiet"}  # to the result
 
 
 def _show(record: RunRecord, as_json: bool, quiet: bool) -> int:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import EXIT_CODES
-from .console import out, progress, show_diagnostics, show_problems
+from .console import Forms, progress, show_diagnostics, show_judged
 from .options import Data, FailOn, Json, Quiet, RecipeFile, ReportDir, Reports, Set, formats, overrides
 
 
@@ -54,9 +53,8 @@ def evaluate(
     qconvert evaluate old.onnx new.onnx -d dataset/ --fail-on 'metric_drop>0.5%,speedup<1'
     """
     from ..pipeline.evaluation import EvaluationRequest, evaluate_models, reference_number
-    from ..pipeline.reports import write_reports
     from ..pipeline.request import dataset_recipe
-    from ..report.evaluation import EVALUATION_FORMATS, evaluation_json, evaluation_text
+    from ..report.evaluation import EVALUATION_FORMATS, evaluation_text
 
     chosen, base, notes = dataset_recipe(recipe, overrides(set_))
     wanted = formats(report, EVALUATION_FORMATS)
@@ -74,14 +72,6 @@ def evaluate(
     )
     with progress(quiet) as listener:
         found = evaluate_models(asked, listener)
-    chosen_formats = [EVALUATION_FORMATS[name] for name in wanted or ()]
-    texts = {f"evaluation{ending}": render(found) for ending, render in chosen_formats}
-    written = write_reports(texts, report_dir, (*models, *([data] if data is not None else [])))
-    if as_json:
-        print(evaluation_json(found), end="")
-    elif not quiet:
-        out().print(evaluation_text(found))
-        for path in written:
-            print(f"wrote {path}")
-    show_problems(found.diagnostics, quiet)
-    return EXIT_CODES["G"] if found.status != "done" else 0
+    forms = Forms("evaluation", evaluation_text, EVALUATION_FORMATS)
+    read = (*models, *([data] if data is not None else []))
+    return show_judged(found, forms, wanted or (), report_dir, read, as_json, quiet)

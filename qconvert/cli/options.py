@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,13 @@ import typer
 
 from ..errors import fail
 from ..targets import TARGETS
+
+
+def complete_targets(incomplete: str) -> list[str]:
+    """Names of targets for the shell, also behind others and a comma."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in TARGETS if name.startswith(last) and name not in before.split(",")]
+
 
 Model = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
 RecipeFile = Annotated[
@@ -23,7 +30,7 @@ TargetName = Annotated[
         "-t",
         help=f"Target: {', '.join(TARGETS)}; overrides the recipe's.",
         show_default=False,
-        autocompletion=lambda incomplete: [name for name in TARGETS if name.startswith(incomplete)],
+        autocompletion=complete_targets,
     ),
 ]
 TargetNames = Annotated[
@@ -33,6 +40,7 @@ TargetNames = Annotated[
         "-t",
         help=f"Target: {', '.join(TARGETS)}; overrides the recipe's. Several (`-t a,b`) get a folder each.",
         show_default=False,
+        autocompletion=complete_targets,
     ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Dataset folder.", show_default=False)]
@@ -138,15 +146,18 @@ def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list
     return names
 
 
-def overrides(assignments: list[str] | None, **given: Any) -> dict[str, Any]:
+def overrides(assignments: list[str] | None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Dotted recipe keys to values from `--set` and from options that were given.
+
+    Args:
+        given: the same of options, None for those that were not given.
 
     Raises:
         QConvertError: R011 where `--set` is not KEY=VALUE.
     """
     import yaml
 
-    changes = {key.replace("__", "."): value for key, value in given.items() if value is not None}
+    changes = {key: value for key, value in (given or {}).items() if value is not None}
     for assignment in assignments or []:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():

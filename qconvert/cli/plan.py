@@ -42,7 +42,7 @@ def plan(
     from ..pipeline.request import effective_recipe
     from ..report.plan import named_nodes, node_table, plan_text, why_text
 
-    changes = overrides(set_, mode=mode, weights__bits=bits, weights__block=block, format=format_)
+    changes = overrides(set_, {"mode": mode, "weights.bits": bits, "weights.block": block, "format": format_})
     chosen, source, notes = effective_recipe(recipe, target, changes)
     stages = Stages()
     planned = make_plan(model, chosen, stages, source, folder=recipe.parent if recipe else Path("."))

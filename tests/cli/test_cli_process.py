@@ -224,6 +224,9 @@ def test_equal_bytes_with_another_hash_seed(place: Place) -> None:
     [
         ("qconvert conv", "convert"),
         ("qconvert plan -t x86", "x86-vnni"),
+        ("qconvert check -t x86", "x86-vnni"),
+        ("qconvert convert -t x86", "x86-vnni"),
+        ("qconvert convert -t x86-vnni,arm", "x86-vnni,arm-neon"),
         ("qconvert explain D00", "D004"),
         ("qconvert emulator ", "setup"),
     ],
