@@ -1,4 +1,4 @@
-"""qconvert: FP32 ONNX models to proven INT8 models.
+"""qconvert: FP32 ONNX models to proven smaller and faster ones.
 
 >>> import qconvert
 >>> record = qconvert.convert("model.onnx", "out/", data="dataset/", target="x86-vnni")  # doctest: +SKIP

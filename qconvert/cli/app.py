@@ -26,7 +26,7 @@ from . import (
 
 app = typer.Typer(
     name="qconvert",
-    help="Convert FP32 ONNX models to proven INT8 models, and say why.",
+    help="Convert FP32 ONNX models to proven smaller and faster ones, and say why.",
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich would double the time of `qconvert --help`
@@ -46,7 +46,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Convert FP32 ONNX models to proven INT8 models, and say why."""
+    """Convert FP32 ONNX models to proven smaller and faster ones, and say why."""
 
 
 app.command("convert")(convert.convert)
