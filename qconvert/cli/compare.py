@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import Forms, progress, show_diagnostics, show_judged
-from .options import Data, FailOn, Json, Quiet, RecipeFile, ReportDir, Reports, Set, formats, overrides
+from .options import ComparisonReports, Data, FailOn, Json, Quiet, RecipeFile, ReportFolder, Set, formats, overrides
 
 
 def compare(
@@ -18,8 +18,8 @@ def compare(
     recipe: RecipeFile = None,
     fail_on: FailOn = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
-    report: Reports = None,
-    report_dir: ReportDir = None,
+    report: ComparisonReports = None,
+    report_dir: ReportFolder = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import Forms, progress, show_diagnostics, show_judged
-from .options import Data, FailOn, Json, Quiet, RecipeFile, ReportDir, Reports, Set, formats, overrides
+from .options import Data, EvaluationReports, FailOn, Json, Quiet, RecipeFile, ReportFolder, Set, formats, overrides
 
 
 def evaluate(
@@ -28,8 +28,8 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    report: Reports = None,
-    report_dir: ReportDir = None,
+    report: EvaluationReports = None,
+    report_dir: ReportFolder = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,

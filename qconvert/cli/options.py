@@ -75,11 +75,31 @@ FormatName = Annotated[
 
 Reports = Annotated[
     list[str] | None,
-    typer.Option("--report", help="Reports beside the JSON one, such as `html,md,junit,csv`.", show_default=False),
+    typer.Option("--report", help="Reports beside the `json` one: `html,md,junit,csv`.", show_default=False),
+]
+EvaluationReports = Annotated[
+    list[str] | None,
+    typer.Option("--report", help="Reports to write: `json,html,md,csv`.", show_default=False),
+]
+ComparisonReports = Annotated[
+    list[str] | None,
+    typer.Option("--report", help="Reports to write: `json,html,md`.", show_default=False),
+]
+RecordReports = Annotated[
+    list[str] | None,
+    typer.Option("--report", help="Reports to make: `json,html,md,junit,csv`; shown here without.", show_default=False),
 ]
 ReportDir = Annotated[
     Path | None,
     typer.Option("--report-dir", help="Folder of the reports, instead of beside the output.", show_default=False),
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option("--report-dir", help="Folder of the reports, instead of the current one.", show_default=False),
+]
+RecordFolder = Annotated[
+    Path | None,
+    typer.Option("--report-dir", help="Folder of the reports, instead of that of the record.", show_default=False),
 ]
 
 

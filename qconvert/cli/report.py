@@ -9,13 +9,13 @@ import typer
 
 from ..errors import fail
 from .console import out
-from .options import ReportDir, Reports, formats
+from .options import RecordFolder, RecordReports, formats
 
 
 def report(
     record: Annotated[Path | None, typer.Argument(help="JSON report of a run.", show_default=False)] = None,
-    report: Reports = None,
-    report_dir: ReportDir = None,
+    report: RecordReports = None,
+    report_dir: RecordFolder = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of run records instead.")] = False,
 ) -> int:
     """Show a saved run again, or make other reports of it.

@@ -118,8 +118,8 @@ def _parsed(text: str, figures: Mapping[str, Figure]) -> Condition | Diagnostic:
     figure = figures.get(name)
     if figure is None:
         near = get_close_matches(name, figures, 2, 0.5)
-        hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else f"figures are {', '.join(figures)}"
-        return _mistake(f"unknown figure `{name}` in `{text}`", hint)
+        guess = f"did you mean {' or '.join(f'`{n}`' for n in near)}? " if near else ""
+        return _mistake(f"unknown figure `{name}` in `{text}`", f"{guess}Figures are {', '.join(figures)}")
     if sign is None:
         if figure.bare:
             return Condition(text, name, ">", 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from math import prod
 
 from ..emit.tflite import Artefact, File, Op
@@ -15,7 +16,7 @@ MARGIN = 1.2  # CMSIS-NN scratch on a Cortex-M55 took 7 to 19 % more than the sa
 _STEP = 1024
 
 
-# Instructions a multiply-accumulate with CMSIS-NN at -O3, from emulated runs (QEMU, instruction counts, no cycles): resnet8 for
+# Instructions a multiply-accumulate of int8 with int8, with CMSIS-NN at -O3, from emulated runs (QEMU, instruction counts, no cycles): resnet8 for
 # convolutions, the anomaly detector for products, visual wake words and keyword spotting for depthwise ones.
 _PER_MAC: dict[str, dict[str, float]] = {
     "Cortex-M4": {
@@ -36,14 +37,17 @@ _PER_MAC: dict[str, dict[str, float]] = {
     },
 }
 _BASIS = "estimated from emulated instructions a multiply-accumulate, CMSIS-NN -O3; other operators not counted"
+_OTHERS = "; {:.0%} of the multiply-accumulates are not int8 with int8, of which no figure is known, and not counted"
 
 
 def device(artefact: Artefact, used: Allocation | None) -> Device:
     """The figures for a file; `used`: what its run took."""
     counts = Counter(op.name for op in artefact.file.ops)
     macs: Counter[str] = Counter()
+    int8: Counter[str] = Counter()
     for op in artefact.file.ops:
         macs[op.name] += op_macs(artefact.file, op)
+        int8[op.name] += op_macs(artefact.file, op) if _all_int8(artefact.file, op) else 0
     ends = [(f"input `{b.name}`", b) for b in artefact.inputs] + [(f"output `{b.name}`", b) for b in artefact.outputs]
     return Device(
         arena=used.total if used else None,
@@ -53,12 +57,23 @@ def device(artefact: Artefact, used: Allocation | None) -> Device:
         measured=used is not None,
         operators=tuple(Operator(name=name, count=count, macs=macs[name]) for name, count in sorted(counts.items())),
         macs=sum(macs.values()),
-        cores=tuple(
-            Core(name=core, instructions=sum(macs[op] * per for op, per in rows.items()), basis=_BASIS)
-            for core, rows in _PER_MAC.items()
-        ),
+        cores=tuple(_cores(int8, sum(macs.values()))),
         layouts=tuple(f"{title}: {layout_text(b)}" for title, b in ends),
     )
+
+
+def _cores(int8: Counter[str], macs: int) -> Iterator[Core]:
+    """Instructions of what was measured; without any of that, no figure is better than a wrong one."""
+    counted = sum(int8.values())
+    basis = _BASIS + (_OTHERS.format(1 - counted / macs) if counted < macs else "")
+    for core, rows in _PER_MAC.items() if counted else ():
+        yield Core(name=core, instructions=sum(int8[op] * per for op, per in rows.items()), basis=basis)
+
+
+def _all_int8(file: File, op: Op) -> bool:
+    """Whether data and weights of an operator with multiply-accumulates are int8."""
+    operands = op.inputs[1:3] if op.name == "TRANSPOSE_CONV" else op.inputs[:2]
+    return all(file.tensors[number].dtype == "int8" for number in operands if number >= 0)
 
 
 def recommended(used: int) -> int:

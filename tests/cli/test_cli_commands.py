@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from qconvert import __version__
 from qconvert.cli import app as application
 from qconvert.cli import explain as explain_command
 from qconvert.errors import CODES, EXIT_CODES
+from qconvert.report import FORMATS
+from qconvert.report.comparison import COMPARISON_FORMATS
+from qconvert.report.evaluation import EVALUATION_FORMATS
 from qconvert.targets import TARGETS
 
 RESNET = SAMPLES / "digits_resnet" / "digits_resnet.onnx"
@@ -50,6 +54,16 @@ def test_help_of_each_command(cli: Cli, command: str) -> None:
     ran = cli(*command.split(), "--help")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"Usage: qconvert {command} ")
+
+
+@pytest.mark.parametrize(
+    ("command", "formats"),
+    [("convert", FORMATS), ("report", FORMATS), ("evaluate", EVALUATION_FORMATS), ("compare", COMPARISON_FORMATS)],
+)
+def test_help_lists_the_report_formats_that_the_command_has(cli: Cli, command: str, formats: Iterable[str]) -> None:
+    words = cli(command, "--help").out.split("--report <")[1].split("--report-dir <")[0]
+    listed = {name for name in ("json", "html", "md", "junit", "csv") if name in words.lower()}
+    assert listed == set(formats)
 
 
 @pytest.mark.parametrize(

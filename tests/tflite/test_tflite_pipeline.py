@@ -80,6 +80,28 @@ def test_everything_is_written_and_reported(tmp_path: Path) -> None:
     assert {p.name for p in record.proofs if p.deployed} == {"TensorFlow Lite Micro"}
 
 
+@pytest.mark.parametrize("width", [{"bits": 16}, {"weight_bits": 4}], ids=str)
+def test_instructions_are_not_estimated_for_widths_that_were_not_measured(
+    tmp_path: Path, width: dict[str, int]
+) -> None:
+    record = run(tmp_path, rules=[{"match": {"name": "*"}, "set": width}])
+    assert record.device is not None
+    assert record.device.macs
+    assert record.device.cores == ()
+
+
+@interpreters
+def test_instructions_of_a_part_in_int8_are_told_with_what_is_left_out(tmp_path: Path) -> None:
+    record = run(tmp_path, rules=[{"match": {"op": "Conv"}, "set": {"weight_bits": 4}}])
+    assert record.device is not None
+    macs = {o.name: o.macs for o in record.device.operators}
+    share = macs["CONV_2D"] / record.device.macs
+    for core in record.device.cores:
+        assert f"{share:.0%} of the multiply-accumulates are not int8 with int8" in core.basis
+        assert 0 < core.instructions < 3 * (record.device.macs - macs["CONV_2D"])
+    assert record.device.cores
+
+
 @interpreters
 def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
     contents = []
