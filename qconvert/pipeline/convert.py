@@ -90,6 +90,11 @@ class Request:
     cache: Cache | None = None
 
     @property
+    def inputs(self) -> tuple[Path, ...]:
+        """What no output may replace: the model, and the dataset with all that lies in it."""
+        return (self.model,) if self.data is None else (self.model, self.data)
+
+    @property
     def baseline(self) -> Path | None:
         """The file of the baseline, None without one."""
         return baseline_path(self.recipe, self.base_dir)
@@ -104,8 +109,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         QConvertError: whatever went wrong, with everything that was found.
     """
     stages, recipe = Stages(listener), request.recipe
-    inputs = (request.model,) if request.data is None else (request.model, request.data)
-    place = destination(request.output, target_of(recipe).extension, inputs, request.reports)
+    place = destination(request.output, target_of(recipe).extension, request.inputs, request.reports)
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration

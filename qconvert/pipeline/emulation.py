@@ -29,7 +29,7 @@ def cores_named(names: Sequence[str]) -> tuple[Core, ...]:
     chosen = dict.fromkeys(core for name in names for core in GROUPS.get(name, (name,)))
     unknown = next((name for name in chosen if name not in CORES), None)
     if unknown is not None:
-        raise fail("R011", f"unknown core: {unknown}", None, f"one of {', '.join((*GROUPS, *CORES))}")
+        raise fail("R011", f"unknown core: {unknown}", None, f"one of {', '.join(dict.fromkeys((*GROUPS, *CORES)))}")
     cores = tuple(CORES[name] for name in chosen)
     for core in cores:
         if not native(core) and (reason := absent(core)):

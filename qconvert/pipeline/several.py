@@ -17,7 +17,7 @@ from .convert import Request, convert
 from .events import Listener, silent
 from .planning import target_of
 from .record import problem
-from .staging import Destination, destination, publish, staged
+from .staging import Destination, destination, keep_apart, publish, staged
 
 STEM = "targets"
 
@@ -46,8 +46,16 @@ def convert_several(
         output: folder above those; reports: folder of the combined report, None for the same.
 
     Raises:
-        QConvertError: O001 or O002 where the combined report cannot be written.
+        QConvertError: O001 or O002 where the combined report cannot be written, O003 where a result would lie in the dataset.
     """
+    place = Destination(output, STEM, "", reports)
+    for file in {
+        place.report,
+        *(r.output / STEM for r in requests),
+        *((r.reports or r.output) / STEM for r in requests),
+    }:
+        for path in requests[0].inputs:
+            keep_apart(file.resolve(), path)
     shared = next((r.cache for r in requests if r.cache is not None), None) or Memory()
     runs: list[TargetRun] = []
     records: list[RunRecord] = []
@@ -68,7 +76,7 @@ def convert_several(
         targets=tuple(runs),
         host=host_name(),
     )
-    return Converted(found, tuple(records), _written(found, requests, Destination(output, STEM, "", reports)))
+    return Converted(found, tuple(records), _written(found, requests, place))
 
 
 def _worst(runs: Sequence[TargetRun]) -> Literal["done", "gates failed", "failed"]:

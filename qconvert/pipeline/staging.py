@@ -70,7 +70,7 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
     else:
         found = Destination(output, "model", extension, reports)
     with guarded(output):
-        _nothing_in_the_way(found)
+        _nothing_in_the_way((found.artefact, found.rejected, found.report), (found.folder, reports or found.folder))
     for path in inputs:
         for file in (found.artefact, found.rejected, found.report):
             keep_apart(file.resolve(), path)
@@ -88,12 +88,25 @@ def check_output(output: Path) -> None:
         raise fail("R009", text, output, f"`-o {output.with_suffix('')}` receives a folder for each target")
 
 
-def _nothing_in_the_way(place: Destination) -> None:
-    for file in (place.artefact, place.rejected, place.report):
+def check_file(file: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a further file of a run before anything is computed.
+
+    Raises:
+        QConvertError: O001 or O002 where it cannot be written, O003 where it would replace an input or lie in the dataset.
+    """
+    with guarded(file):
+        _nothing_in_the_way((file,), (file.parent,))
+    for path in inputs:
+        keep_apart(file.resolve(), path)
+    with staged(file.parent):
+        pass
+
+
+def _nothing_in_the_way(files: Sequence[Path], places: Sequence[Path]) -> None:
+    for file in files:
         if file.is_dir():
             raise fail("O001", "a folder of this name exists", file, "choose another output name")
-    folders = (place.folder, place.reports or place.folder)
-    for folder in (path for each in folders for path in (each, *each.parents)):
+    for folder in (path for each in places for path in (each, *each.parents)):
         if folder.exists() and not folder.is_dir():
             raise fail("O001", "a file is in the way, where a folder is needed", folder, "choose another output path")
 

@@ -14,7 +14,7 @@ from .events import Listener, silent
 from .fresh import depfile, started, write_state
 from .planning import target_of
 from .several import Converted, convert_several
-from .staging import destination, guarded, write_text
+from .staging import check_file, destination, guarded, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ T = TypeVar("T")
 def _tracked(requests: Sequence[Request], tracking: Tracking, run: Callable[[], tuple[T, _Done]]) -> T:
     if tracking.state is None and tracking.depfile is None:
         return run()[0]
+    if tracking.depfile is not None:
+        check_file(tracking.depfile, requests[0].inputs)
     found = [dependencies(request) for request in requests]
     files = dict.fromkeys(path for each in found for path in each.files)
     folders = dict.fromkeys(path for each in found for path in each.folders)

@@ -71,7 +71,6 @@ def baseline(repository: Repository) -> None:
     done = repository.run("make -s baseline")
     assert done.returncode == 0, done.stderr
     assert (repository.root / "baseline.json").exists()
-    shutil.rmtree(repository.root / "out")
 
 
 def steps(job: dict[str, Any]) -> Iterator[str]:
@@ -89,6 +88,7 @@ def variables(job: dict[str, Any], root: Path) -> dict[str, str]:
 def test_ci(repository: Repository, name: str) -> None:
     """Each step passes; after a change for the worse the last one fails with exit code 5 and says by which gate."""
     baseline(repository)
+    shutil.rmtree(repository.root / "out")
     content = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
     (job,) = content.get("jobs", content).values()
     given = variables(job, repository.root)
@@ -126,7 +126,13 @@ def test_makefile(repository: Repository) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
+    assert "Nothing to be done" in make()
+    image = sorted((root / "dataset" / "calib").rglob("*.png"))[1]
+    shutil.copyfile(sorted((root / "dataset" / "eval").rglob("*.png"))[-1], image)
     assert "wrote out/model.onnx" in make()
+    assert "Nothing to be done" in make()
+    (root / "out" / "model.d").unlink()
+    assert "nothing has changed" in make()
     assert "Nothing to be done" in make()
     content = model.read_bytes()
     (root / "model.onnx").touch()

@@ -254,6 +254,17 @@ def test_ninja_understands_every_name(nasty: Path) -> None:
     assert "no work to do" in asked()
 
 
+def test_a_depfile_in_an_impossible_place(project: Project) -> None:
+    """Found before anything is computed, as for `-o`."""
+    place = project.place
+    (project.root / "afile").write_text("")
+    (project.root / "folder").mkdir()
+    for path, code in {"afile/m.d": "O001", "folder": "O001", place.data / "m.d": "O003", place.model: "O003"}.items():
+        ran = project.run("--depfile", project.root / path)
+        assert (ran.code, ran.err.startswith(f"error[{code}]: ")) == (7, True), ran.err
+    assert not place.output.exists()
+
+
 def test_names_that_no_depfile_can_hold(project: Project) -> None:
     (project.place.data / "line\nbreak.npz").write_bytes((project.place.data / "part000.npz").read_bytes())
     before = hashes(project.root)

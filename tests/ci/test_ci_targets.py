@@ -68,6 +68,18 @@ def test_a_folder_for_each_and_one_report(several: Several) -> None:
         assert (alone / "model.onnx").read_bytes() == (several.out / target / "model.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("inside", ["output", "reports"])
+def test_nothing_is_written_into_the_dataset(several: Several, inside: str) -> None:
+    data = several.place.data
+    before = hashes(data)
+    extra = {"output": ("--report-dir", several.place.root / "r"), "reports": ("--report-dir", data / "r")}[inside]
+    ran = several.run(*extra, out=data / "out" if inside == "output" else several.out)
+    assert (ran.code, ran.out, ran.err.startswith("error[O003]: ")) == (7, "", True), ran.err
+    assert hashes(data) == before
+    assert not several.out.exists()
+    assert not (several.place.root / "r").exists()
+
+
 def test_targets_of_the_command_line(several: Several) -> None:
     """`-t a,b -t c` replaces those of the recipe, and keeps what it says for them."""
     ran = several.run(

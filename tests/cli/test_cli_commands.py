@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -280,6 +282,24 @@ def test_recipe_check_against_a_model(cli: Cli, tmp_path: Path) -> None:
 def test_recipes_of_the_sample_models(cli: Cli, name: str) -> None:
     folder = SAMPLES / f"digits_{name}"
     assert cli("recipe", "check", folder / "recipe.yaml", "-m", folder / f"digits_{name}.onnx").code == 0
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "transformer", "poolnet"])
+def test_commands_in_the_sample_recipes(cli: Cli, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line at the head of a recipe can be copied: it gets as far as reading the data."""
+    folder = tmp_path / "sample_models" / f"digits_{name}"
+    folder.mkdir(parents=True)
+    for source in (SAMPLES / folder.name).glob("*.*"):
+        shutil.copy(source, folder)
+    monkeypatch.chdir(folder)
+    (command,) = (line for line in (folder / "recipe.yaml").read_text().splitlines() if "qconvert convert" in line)
+    ran = cli(*shlex.split(command.lstrip("# "))[1:])
+    assert (ran.code, "error[D00" in ran.err) == (4, True), ran.err
+    for part in ("calib", "eval"):
+        (folder / part).symlink_to(SAMPLES / folder.name / part)
+    if name == "poolnet":
+        assert cli(*shlex.split(command.lstrip("# "))[1:], "--no-evaluate").code == 0
+        assert (tmp_path / "out" / "model.tflite").exists()
 
 
 def test_recipe_schema(cli: Cli) -> None:
