@@ -3,7 +3,7 @@
 from .absorb import Absorption, absorb
 from .adaround import AdaRound, adaround
 from .branches import Branches, split_branches
-from .draft import Draft, Lab, affordable, split
+from .draft import Draft, Lab, Outcome, affordable, split
 from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
@@ -21,6 +21,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         auto=False,
         by_name=True,
         applies=lambda plan: True,
+        portable=True,
     ),
     "branches": Algorithm(
         "layers that read branches of very different range read them one by one", Branches, split_branches
@@ -30,17 +31,27 @@ ALGORITHMS: dict[str, Algorithm] = {
         Equalization,
         equalize,
         applies=in_integers,
+        portable=True,
     ),
     "absorb": Algorithm(
-        "what a channel never falls below moves behind its Relu, into biases", Absorption, absorb, auto=False
+        "what a channel never falls below moves behind its Relu, into biases",
+        Absorption,
+        absorb,
+        auto=False,
+        portable=True,
     ),
-    "ranges": Algorithm("the range method that suits the model", RangeChoice, choose_ranges, applies=in_integers),
-    "refine": Algorithm("ranges moved by their effect behind the next layers", Refinement, refine, applies=in_integers),
+    "ranges": Algorithm(
+        "the range method that suits the model", RangeChoice, choose_ranges, applies=in_integers, portable=True
+    ),
+    "refine": Algorithm(
+        "ranges moved by their effect behind the next layers", Refinement, refine, applies=in_integers, portable=True
+    ),
     "reconstruct": Algorithm(
         "weights rounded and biases corrected layer by layer, against the quantized input",
         Reconstruction,
         reconstruct,
         settled=corrected,
+        portable=True,
     ),
     "half": Algorithm(
         "operators whose rounding to 16 bits costs most stay in float32", HalfPrecision, half_precision, applies=in_half
@@ -50,6 +61,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         AdaRound,
         adaround,
         auto=False,
+        portable=True,
     ),
     "mixed": Algorithm(
         "where accuracy would collapse, more bits or float for the few layers that cost most",
@@ -66,6 +78,7 @@ __all__ = [
     "AutoSteps",
     "Draft",
     "Lab",
+    "Outcome",
     "Step",
     "affordable",
     "applicable",

@@ -59,11 +59,11 @@ def split_branches(draft: Draft, lab: Lab, settings: Branches) -> Draft:
     """The draft with layers split that read branches of very different range, as far as each split gains."""
     best, score = draft, None
     for found in splits(draft, settings.ratio)[: settings.most]:
-        score = lab.score(corrected(best, lab)) if score is None else score
+        score = lab.score(best, corrected) if score is None else score
         candidate = _with_split(best, lab, found)
         if candidate is None:
             continue
-        after = lab.score(corrected(candidate, lab))
+        after = lab.score(candidate, corrected)
         if after >= score + settings.gain and _affordable(candidate.plan, best.plan, settings.price * (after - score)):
             best, score = candidate, after
     return best

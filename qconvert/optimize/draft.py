@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from ..calibrate import QuantParams, Sketch
 from ..evaluate import Comparison
@@ -42,6 +42,45 @@ class Draft:
 
 
 @dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one step of the algorithms came to.
+
+    Attributes:
+        before, after: scores in dB.
+        draft: the changed draft; None where the change was not worth keeping.
+    """
+
+    before: float
+    after: float
+    draft: Draft | None
+
+
+class Memo(Protocol):
+    """What was computed before from the same draft, in a laboratory with the same samples and settings."""
+
+    def score(self, about: str, draft: Draft, make: Callable[[], float]) -> float:
+        """The score of a draft; `about` names how it is judged."""
+
+    def outcome(self, about: str, draft: Draft, make: Callable[[], Outcome]) -> Outcome:
+        """What a step came to; `about` names the step and its settings."""
+
+
+class Forgetful:
+    """A memo that knows nothing."""
+
+    def score(self, about: str, draft: Draft, make: Callable[[], float]) -> float:
+        """Computed each time."""
+        return make()
+
+    def outcome(self, about: str, draft: Draft, make: Callable[[], Outcome]) -> Outcome:
+        """Computed each time."""
+        return make()
+
+
+Settle = Callable[[Draft, "Lab"], Draft]
+
+
+@dataclass(frozen=True, eq=False)
 class Lab:
     """Everything an algorithm may look at.
 
@@ -53,6 +92,7 @@ class Lab:
         replan: the plan with exceptions, of a graph that an algorithm has rewritten.
         emit: writes a draft as the artefact will be.
         options: the session in which the artefact will be deployed.
+        memo: what was computed before.
     """
 
     graph: Graph
@@ -63,6 +103,7 @@ class Lab:
     replan: Callable[[Exceptions, Graph], Plan]
     emit: Callable[[Draft], Graph]
     options: Options
+    memo: Memo = field(default_factory=Forgetful)
 
     @cached_property
     def probes(self) -> tuple[str, ...]:
@@ -82,8 +123,17 @@ class Lab:
         with opened(self.graph.with_(outputs=self.probes), Options(threads=self.options.threads)) as session:
             return [session.run(feed) for feed in self.held_out]
 
-    def score(self, draft: Draft) -> float:
-        """SQNR in dB of the emitted draft's probes on the held-out samples, as it will be deployed."""
+    def score(self, draft: Draft, settle: Settle | None = None) -> float:
+        """SQNR in dB of the emitted draft's probes on the held-out samples, as it will be deployed.
+
+        Args:
+            settle: what is done to the draft before it is judged.
+        """
+        if settle is None:
+            return self.memo.score("", draft, lambda: self._measured(draft))
+        return self.memo.score(qualified(settle), draft, lambda: self._measured(settle(draft, self)))
+
+    def _measured(self, draft: Draft) -> float:
         compared = Comparison()
         emitted = self.emit(draft)
         known = {*emitted.producer, *emitted.inputs}
@@ -93,6 +143,11 @@ class Lab:
                 got = session.run(feed)
                 compared.add({name: wanted[name] for name in got if name in wanted}, got)
         return compared.result("calibration").sqnr_db
+
+
+def qualified(function: Callable[..., Any]) -> str:
+    """The full name of a function."""
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 _SQUASHING = {"Softmax", "Sigmoid"}

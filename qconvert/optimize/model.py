@@ -10,7 +10,7 @@ from typing import Any
 from ..data.settings import Settings
 from ..evaluate import Number, Value
 from ..plan import Plan
-from .draft import Draft, Lab
+from .draft import Draft, Lab, Outcome, Settle, qualified
 
 
 class AlgorithmStep(Value):
@@ -41,6 +41,8 @@ class Algorithm:
         by_name: it gives accuracy away for something else, so that only a recipe that names it runs it.
         settled: a quick form of it, if what comes before must be judged together with it: ranges that look worse with the mean
             errors that they make may be better once those are taken out.
+        portable: the result depends on the numbers of the draft and the laboratory alone, not on predicted times, reasons or
+            the target, and plans are not made again; only then it is taken over between runs (see `stored`).
     """
 
     title: str
@@ -50,6 +52,7 @@ class Algorithm:
     applies: Callable[[Plan], bool] = lambda plan: bool(plan.weights)
     by_name: bool = False
     settled: Callable[[Draft, Lab], Draft] | None = None
+    portable: bool = False
 
 
 def in_integers(plan: Plan) -> bool:
@@ -99,28 +102,42 @@ def improve(
     if not steps:
         return draft, ()
     done: list[AlgorithmStep] = []
-    best, score = draft, 0.0
-    judged: Callable[[Draft, Lab], Draft] | None = None
+    best, score = draft, None
+    judged: Settle | None = None
     for n, step in enumerate(steps):
         if enough():
             break
         start = time.perf_counter()
-        coming = next((s.algorithm.settled for s in steps[n + 1 :] if s.algorithm.settled), _as_it_is)
+        coming = next((s.algorithm.settled for s in steps[n + 1 :] if s.algorithm.settled), None)
         if coming is not judged:
-            judged, score = coming, lab.score(coming(best, lab))
-        candidate = step.algorithm.run(best, lab, step.settings)
-        after = lab.score(judged(candidate, lab)) if candidate is not best else score
-        kept = candidate is not best and (step.always or after > score + _WORTH_DB)
+            judged, score = coming, None
+        found = _remembered(step, best, lab, judged, score)
         done.append(
             AlgorithmStep(
-                name=step.name, kept=kept, before_db=score, after_db=after, seconds=time.perf_counter() - start
+                name=step.name,
+                kept=found.draft is not None,
+                before_db=found.before,
+                after_db=found.after,
+                seconds=time.perf_counter() - start,
             )
         )
-        if kept:
-            best, score = candidate, after
+        best, score = (best, found.before) if found.draft is None else (found.draft, found.after)
         progress(n + 1, len(steps))
     return best, tuple(done)
 
 
-def _as_it_is(draft: Draft, lab: Lab) -> Draft:
-    return draft
+def _remembered(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> Outcome:
+    """What a step comes to, from an earlier run where it depends on nothing else."""
+    if not step.algorithm.portable:
+        return _outcome(step, best, lab, judged, score)
+    run, settle = qualified(step.algorithm.run), qualified(judged) if judged else ""
+    about = repr((step.name, run, step.settings.model_dump_json(), step.always, settle))
+    return lab.memo.outcome(about, best, lambda: _outcome(step, best, lab, judged, score))
+
+
+def _outcome(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> Outcome:
+    before = lab.score(best, judged) if score is None else score
+    candidate = step.algorithm.run(best, lab, step.settings)
+    after = lab.score(candidate, judged) if candidate is not best else before
+    kept = candidate is not best and (step.always or after > before + _WORTH_DB)
+    return Outcome(before, after, candidate if kept else None)

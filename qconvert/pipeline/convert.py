@@ -118,7 +118,9 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     baseline = _baseline(request, planned, dataset, stages)
     _check_rewrites(request, planned, dataset, stages)
     found = _calibrate(request, planned, dataset, stages)
-    made = drafted(planned, dataset, found.sketches, recipe, request.source, stages, request.threads)
+    made = drafted(
+        planned, dataset, found.sketches, recipe, request.source, stages, request.threads, cache=request.cache
+    )
     planned, draft, steps = made.planned, made.draft, made.steps
     halves = ranges_of(planned, found.sketches, recipe)
     stages.note(*range_notes(halves, planned, recipe, bool(found.sketches)))

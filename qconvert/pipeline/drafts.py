@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
@@ -11,9 +11,11 @@ from ..calibrate import Sketch
 from ..data import Dataset
 from ..optimize import AlgorithmStep, Draft, Lab, applicable, improve
 from ..recipe import Recipe, Source
-from .accuracy import first_draft, laboratory, steps_of
+from .accuracy import circumstances, first_draft, laboratory, steps_of
+from .cache import Cache
 from .events import Stages
 from .half import within_range
+from .memo import CachedMemo
 from .planning import Planned, rewritten
 from .words import vocabulary
 
@@ -44,12 +46,14 @@ def drafted(
     stages: Stages,
     threads: int,
     enough: Callable[[], bool] = lambda: False,
+    cache: Cache | None = None,
 ) -> Drafted:
     """Everything between calibration and the file: 16-bit ranges, first draft, and the recipe's algorithms on it.
 
     Args:
         planned: as the recipe says.
         enough: asked before each algorithm whether to leave it and the rest out.
+        cache: where steps of the algorithms are found that were run before.
 
     Raises:
         QConvertError: R005 for settings of an algorithm that do not fit, R009 for algorithms that do not go together.
@@ -61,9 +65,12 @@ def drafted(
     wanted = dataset is not None and (planned.plan.weights or recipe.half)
     steps = applicable(steps_of(recipe, vocabulary(), planned), draft.plan) if wanted else []
     done: tuple[AlgorithmStep, ...] = ()
-    if steps:
+    if steps and dataset is not None:
+        memo = None if cache is None else CachedMemo(cache, circumstances(lab, planned, recipe, dataset))
+        judge = lab if memo is None else replace(lab, memo=memo)
         # sums in another order would give other bytes, and small products are faster so
         with stages.stage("optimize") as progress, threadpool_limits(1, "blas"):
-            draft, done = improve(draft, lab, steps, progress, enough)
+            draft, done = improve(draft, judge, steps, progress, enough)
+        stages.note(*(memo.notes(len(done)) if memo is not None else ()))
     skipped = tuple(step.name for step in steps[len(done) :])
     return Drafted(rewritten(planned, draft.plan, draft.reference), draft, lab, done, skipped)

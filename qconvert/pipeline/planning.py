@@ -16,6 +16,7 @@ from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
+from ..targets.model import CostModel
 from .events import Stages
 from .given import from_table, still_true
 from .prices import affordable, merged
@@ -291,14 +292,25 @@ def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
     best = canonicalize(original, extra=target.lowers)
     best = Canonical(with_types(best.graph, ask.recipe.shapes, ask.feed), best.applied, best.diagnostics)
     chosen = ask.plan(best.graph)
+    costs = dict(target.rewrite_costs)
     for rewrite in target.rewrites:
         form = canonicalize(best.graph, best.graph.opset, (*target.lowers, rewrite))
         if not any(applied.rule == rewrite for applied in form.applied):
             continue
         other = ask.plan(form.graph)
-        if _time(other) < _time(chosen) * _WORTH:
+        if _pays(ask, best.graph, form.graph, costs[rewrite]) if rewrite in costs else _shorter(other, chosen):
             best, chosen = Canonical(form.graph, (*best.applied, *form.applied), best.diagnostics), other
     return best, chosen
+
+
+def _pays(ask: _Question, before: Graph, after: Graph, cost: CostModel) -> bool:
+    """Whether a rewrite makes the predicted time shorter under other prices."""
+    priced = replace(ask, target=replace(ask.target, cost=cost))
+    return _shorter(priced.plan(after), priced.plan(before))
+
+
+def _shorter(after: Plan, before: Plan) -> bool:
+    return _time(after) < _time(before) * _WORTH
 
 
 def _time(chosen: Plan) -> float:

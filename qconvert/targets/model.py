@@ -253,6 +253,9 @@ class Target:
     float_anchor: bool = False  # a float layer amid integers keeps float weights only behind a 16-bit carrier
     join_concat: bool = False  # what only a Concat reads is written in the scale of its result at once
     rewrites: tuple[str, ...] = ()
+    rewrite_costs: tuple[
+        tuple[str, CostModel], ...
+    ] = ()  # rewrites that make hardly any difference here and pay elsewhere: the prices there decide, so that graphs are the same
     cost: CostModel | None = None
     precisions: tuple[str, ...] = ("float32",)  # of what stays float beside integers
     float8: Float8 | None = None  # what `mode: float8` puts in the place of integers

@@ -89,7 +89,7 @@ def test_what_is_computed_anew(bench: Bench, change: str) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[-40] ^= 1
+    content[-min(40, len(content) // 4)] ^= 1
     path.write_bytes(content)
 
 
@@ -121,6 +121,79 @@ def test_outputs_too_large_or_odd_are_computed_each_time(bench: Bench, monkeypat
     for _ in range(2):
         assert bench.run()[1] == wanted
     assert len(bench.entries) == 1
+
+
+# --- algorithms ----------------------------------------------------------------------------------------------------------
+
+AUTO = ["--set", "algorithms=auto"]
+
+
+def shared(ran: Ran) -> int:
+    """How many steps of the algorithms were taken over."""
+    found = [d["message"] for d in ran.json["diagnostics"] if d["code"] == "O102"]
+    return int(found[0].split()[0]) if found else 0
+
+
+def steps(ran: Ran) -> list[dict[str, object]]:
+    return [{key: value for key, value in step.items() if key != "seconds"} for step in ran.json["algorithms"]]
+
+
+@pytest.mark.parametrize(
+    ("extra", "count"),
+    [
+        (["-t", "x86-vnni"], 4),
+        (["-t", "arm-neon"], 4),  # other prices, the same numbers
+        (
+            ["-t", "x86-vnni", "--set", "algorithms=[equalize, refine, ranges]"],
+            0,
+        ),  # asked for by name: kept in any case
+        (["-t", "tensorrt"], 0),
+        (["-t", "x86-vnni", "--set", "calibration.percentile=99"], 0),
+        (["-t", "x86-vnni", "--set", "calibration.method=percentile"], 0),
+        (["-t", "x86-vnni", "--set", "format=qoperator"], 0),
+        (["-t", "x86-vnni", "--set", "dataset.samples=7"], 0),
+        (["-t", "x86-vnni", "--threads", "2"], 0),
+    ],
+)
+def test_steps_are_shared_where_the_numbers_are_the_same(bench: Bench, extra: list[str], count: int) -> None:
+    """With the bytes and figures of a run without a cache, each time."""
+    plain, wanted = bench.run(*AUTO, *extra, cache=False)
+    bench.run(*AUTO)
+    second, found = bench.run(*AUTO, *extra)
+    assert found == wanted
+    assert steps(second) == steps(plain)
+    assert shared(second) == count
+    for part in ("measurements", "calibration", "plan", "histograms", "prediction"):
+        assert second.json.get(part) == plain.json.get(part)
+    assert shared(plain) == 0
+
+
+def test_steps_of_another_version_are_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run(*AUTO)
+    assert shared(bench.run(*AUTO)[0]) == 4
+    monkeypatch.setattr("qconvert.pipeline.cache.__version__", "0.0.0")
+    assert shared(bench.run(*AUTO)[0]) == 0
+
+
+def test_damaged_steps_are_run_again(bench: Bench) -> None:
+    _, wanted = bench.run(*AUTO)
+    for path in bench.entries:
+        flip(path)
+    again, found = bench.run(*AUTO)
+    assert found == wanted
+    assert shared(again) == 0
+    assert {d["message"] for d in again.json["diagnostics"] if d["code"] == "O100"} == {
+        "an entry of the cache is damaged; it is made again"
+    }
+    third, found = bench.run(*AUTO)
+    assert (found, shared(third)) == (wanted, 4)
+
+
+def test_steps_too_large_are_run_each_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qconvert.optimize.stored.MOST_BYTES", 0)
+    _, wanted = bench.run(*AUTO)
+    ran, found = bench.run(*AUTO)
+    assert (found, shared(ran)) == (wanted, 2)  # those that came to nothing
 
 
 # --- commands ------------------------------------------------------------------------------------------------------------
