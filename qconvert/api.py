@@ -50,7 +50,7 @@ def convert(
         data: dataset folder; needed unless every range is measured at run time.
         recipe: YAML file or a Recipe; without one the preset of `target`.
         target: name of the target, overrides the recipe's.
-        changes: dotted recipe keys to values, such as {"dataset.samples": 64}.
+        changes: dotted recipe keys to values, such as {"dataset.samples": 64}; paths in them start in the working directory.
         evaluate: measure accuracy and latency.
         threads: of calibration and evaluation.
         report_dir: folder of the reports; by default beside the output. `changes={"report": ["html"]}` adds formats.
@@ -138,7 +138,7 @@ def evaluate_models(
         data: dataset folder; without one only sizes and times are compared.
         recipe: YAML file or a Recipe, whose `dataset` and `evaluation` are used.
         reference: the one of the models that the others are compared with; the first by default.
-        changes: dotted recipe keys to values.
+        changes: dotted recipe keys to values; paths in them start in the working directory.
         fail_on: conditions such as "sqnr<30"; `status` is "gates failed" where one is true.
         on: cores such as "arm" on which the models are run under emulation too.
         threads: of the sessions.
@@ -172,7 +172,7 @@ def compare_models(
     Args:
         data: dataset folder, for outputs and layers of models.
         recipe: YAML file or a Recipe, whose `dataset` and `evaluation` are used.
-        changes: dotted recipe keys to values.
+        changes: dotted recipe keys to values; paths in them start in the working directory.
         fail_on: conditions such as "placement"; `status` is "gates failed" where one is true.
         threads: of the sessions.
         listener: receives the progress.

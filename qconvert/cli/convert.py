@@ -29,7 +29,6 @@ from .options import (
     Reports,
     Set,
     TargetNames,
-    beside,
     formats,
     overrides,
     separated,
@@ -103,7 +102,7 @@ def convert(
         "weights.bits": bits,
         "weights.block": block,
         "format": format_,
-        "calibration.read": beside(ranges, recipe),
+        "calibration.read": None if ranges is None else ranges.as_posix(),
         "calibration.write": formats([write_ranges] if write_ranges else None),
         "report": formats(report),
     }
@@ -121,7 +120,7 @@ def convert(
         "reports": report_dir,
         "baseline": update_baseline,
         "depfile": depfile is not None,
-        "start": None if recipe else Path(),
+        "start": Path() if set_ or ranges or not recipe else None,
     }
     known = key_of(options) if if_changed else ""
     state = state_path(output, report_dir) if if_changed else None

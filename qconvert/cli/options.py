@@ -49,7 +49,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no r
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Override any key of the recipe: `--set calibration.method=percentile`.", show_default=False
+        "--set",
+        help="Override any key of the recipe: `--set calibration.method=percentile`; paths start in the working directory.",
+        show_default=False,
     ),
 ]
 
@@ -135,15 +137,6 @@ Ranges = Annotated[
         show_default=False,
     ),
 ]
-
-
-def beside(file: Path | None, recipe: Path | None) -> str | None:
-    """A path as a recipe would have it, whose paths start in its folder."""
-    import os
-
-    if file is None:
-        return None
-    return Path(os.path.relpath(file, recipe.parent)).as_posix() if recipe is not None else file.as_posix()
 
 
 def formats(given: list[str] | None, known: Iterable[str] | None = None) -> list[str] | None:

@@ -39,7 +39,7 @@ def effective_recipe(
         return recipe, None, notes
     loaded: Loaded = read_recipe(path, words, presets_folder())
     extra = {} if target is None else {"target": target}
-    recipe, notes = override(loaded.recipe, {**extra, **changes}, words)
+    recipe, notes = override(loaded.recipe, {**extra, **changes}, words, path.parent)
     return one_target(recipe, target), loaded.source, notes
 
 
@@ -159,5 +159,6 @@ def dataset_recipe(
     """
     words = vocabulary()
     start = read_recipe(given, words, presets_folder()).recipe if isinstance(given, Path) else given or Recipe()
-    recipe, notes = override(start, changes, words)
-    return recipe, given.parent if isinstance(given, Path) else Path("."), notes
+    folder = given.parent if isinstance(given, Path) else Path(".")
+    recipe, notes = override(start, changes, words, folder)
+    return recipe, folder, notes

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
+from pydantic import TypeAdapter
+
 from ..errors import Diagnostic, Severity
 from .check import decode
+from .dump import to_yaml
 from .hints import Hint
+from .paths import seen_from
 from .tree import Item, Path, Place, located, refuse
 from .types import Recipe
 from .vocabulary import Vocabulary
 
 OPTIONS = Place("command line")
+HERE = pathlib.Path(".")
 
 
 def override(
-    recipe: Recipe, changes: Mapping[str, Any], vocabulary: Vocabulary
+    recipe: Recipe, changes: Mapping[str, Any], vocabulary: Vocabulary, folder: pathlib.Path = HERE
 ) -> tuple[Recipe, tuple[Diagnostic, ...]]:
     """The recipe with some values replaced, checked again, and a note R100 for each that really changed.
 
@@ -24,6 +30,7 @@ def override(
         recipe: what to change.
         changes: dotted keys such as `dataset.samples` to values; names of inputs and dimensions may contain dots.
         vocabulary: the names that recipes may use.
+        folder: where the recipe's paths start; those in `changes` start in the working directory.
 
     Raises:
         QConvertError: all mistakes at once, each naming its key.
@@ -31,7 +38,7 @@ def override(
     root = located(recipe.model_dump(mode="json", exclude_defaults=True), Place("recipe"))
     paths = {key: tuple(_path(Hint.of(Recipe), key.split("."))) for key in changes}
     for key, value in changes.items():
-        root = _set(root, paths[key], located(value, OPTIONS))
+        root = _set(root, paths[key], located(seen_from(folder, key, value), OPTIONS))
     new, mistakes = decode(root, vocabulary)
     if new is None:
         raise refuse(mistakes)
@@ -77,7 +84,11 @@ def _get(value: Any, path: Path) -> Any:
     return value
 
 
+_PLAIN: TypeAdapter[Any] = TypeAdapter(Any)
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "not set"
-    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+    plain = _PLAIN.dump_python(value, mode="json", exclude_defaults=True)
+    return to_yaml([plain], flow=True).strip()[1:-1]

@@ -176,3 +176,38 @@ def test_overriding_finds_all_mistakes(vocabulary: Vocabulary) -> None:
         *[("R005", "command line")] * 2,
         ("R010", "command line"),
     ]
+
+
+def test_paths_of_overrides_start_in_the_working_directory(
+    vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also inside of a mapping and a list; what is no path stays, and so does a table that lies in the dataset."""
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        "gates": {"against": {"report": "base/{target}.json"}},
+        "calibration.read": "/abs/ranges.cache",
+        "evaluation.metric": ["top1", "m.py:f"],
+        "dataset.prepare": "../p.py:g",
+        "dataset.labels": "labels.csv",
+    }
+    recipe, _ = override(Recipe(target="arm-neon"), changes, vocabulary, Path("recipes/deep"))
+    assert recipe.gates.regression is not None
+    assert recipe.gates.regression.report == "../../base/{target}.json"
+    assert recipe.calibration.read == "/abs/ranges.cache"
+    assert recipe.evaluation.metric == ("top1", "../../m.py:f")
+    assert recipe.dataset.prepare == "../../../p.py:g"
+    assert recipe.dataset.labels == "labels.csv"
+    (tmp_path / "labels.csv").write_text("")
+    found, _ = override(recipe, {"dataset.labels": "labels.csv"}, vocabulary, Path("recipes/deep"))
+    assert found.dataset.labels == "../../labels.csv"
+
+
+def test_overrides_are_shown_as_yaml(vocabulary: Vocabulary) -> None:
+    rules = [{"match": {"op": "Conv"}, "set": {"keep": "float"}}]
+    changes = {"rules": rules, "evaluation.latency": False, "report": ["html"]}
+    _, notes = override(Recipe(target="arm-neon"), changes, vocabulary)
+    assert [n.message.partition(" -> ")[2] for n in notes] == [
+        "[{match: {op: Conv}, set: {keep: float}}]",
+        "false",
+        "[html]",
+    ]
