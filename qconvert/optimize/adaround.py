@@ -23,7 +23,7 @@ from .draft import Draft, Lab
 from .gptq import Limits, nearest
 from .gram import moments, rows
 from .lockstep import Station
-from .reconstruct import Reconstruction, from_matrix, reconstruct_by, spread, to_matrix
+from .reconstruct import Reconstruction, from_matrix, lattice_of, reconstruct_by, to_matrix
 
 
 class AdaRound(Settings):
@@ -54,8 +54,8 @@ def adaround(draft: Draft, lab: Lab, settings: AdaRound) -> Draft:
 def _layer(graph: Graph, station: Station, weights: Array, params: QuantParams, settings: AdaRound) -> Array:
     """Codes of one layer."""
     node, matrix = station.node, to_matrix(station.node, weights)
-    scale, zero = (spread(values, params, matrix.shape) for values in (params.scale, params.zero_point))
-    limits = (params.format.qmin - zero, params.format.qmax - zero)
+    lattice, size = lattice_of(params, matrix.shape), matrix.shape[2]
+    scale, limits = lattice.steps(size), lattice.limits(size)
     grid = Grid(matrix, scale, limits)
     if matrix.shape[2] > settings.max_inputs or np.array_equal(grid.nearest * scale, matrix):
         codes = grid.nearest
@@ -68,7 +68,7 @@ def _layer(graph: Graph, station: Station, weights: Array, params: QuantParams, 
     else:
         gram = moments(node, weights.shape, None, station.got_in).gram
         codes = learned(grid, partial(linear_loss, grid, gram), settings)
-    return from_matrix(node, codes + zero, weights.shape)
+    return from_matrix(node, codes + (params.format.qmin - limits[0]), weights.shape)
 
 
 def _before_relu(graph: Graph, node: Node) -> bool:

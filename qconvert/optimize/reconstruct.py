@@ -21,10 +21,9 @@ from ..graph import Array, Edit, Node
 from ..plan import Kind, Plan, WeightPlan
 from .codebook import on_levels
 from .draft import Draft, Lab
-from .gptq import gptq
 from .gram import moments
 from .lockstep import Station, gains, run_layer, stacked_mean, walk
-from .rounding import rounded
+from .rounding import Lattice, rounded
 
 
 class Reconstruction(Settings):
@@ -141,7 +140,7 @@ class _Bench:
         if self._rounding is not None and not plan.levels and not plan.block:
             return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape)]
+        parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape, plan.block)]
         if plan.levels:
             levels, found = on_levels([(p.target, p.gram, p.damping) for p in parts], plan)
             return from_matrix(node, levels, original.shape).astype(np.float32), replace(found, axis=plan.axis)
@@ -165,10 +164,11 @@ class _Bench:
         new = self._with_room(node, replace(params, scale=(params.scale * factors).astype(np.float32)))
         return dequantize(quantize(weights, params), new), new
 
-    def _blocks(self, shape: tuple[int, ...]) -> list[slice]:
-        """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory."""
+    def _blocks(self, shape: tuple[int, ...], block: int) -> list[slice]:
+        """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory; those that share a scale stay together."""
         fitting = int((self.settings.memory * 1e6 / (8 * _MATRICES * shape[0])) ** 0.5)
         size = max(1, min(self.settings.max_inputs, fitting))
+        size = max(block, size - size % block) if block else size
         return [slice(start, min(start + size, shape[2])) for start in range(0, shape[2], size)]
 
     def _part(self, station: Station, kernel: tuple[int, ...], matrix: Array, inputs: slice) -> _Part:
@@ -259,29 +259,40 @@ class _Part:
 
 
 def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tuple[Array, QuantParams]:
-    """Codes [G, O, K] and parameters; scales of blocks, and those with zero points, stay as they are."""
-    first, shape = parts[0], (*parts[0].target.shape[:2], sum(part.target.shape[2] for part in parts))
-    scales, zeros = (spread(v, params, shape) for v in (params.scale, params.zero_point))
-    low, high = params.format.qmin - zeros, params.format.qmax - zeros
-    if params.block or zeros.any() or len(parts) > 1 or params.format.exponents is not None:
-        codes = [
-            gptq(p.target, p.gram, scales[..., p.inputs], (low[..., p.inputs], high[..., p.inputs]), p.damping)
-            for p in parts
-        ]
-        return np.concatenate(codes, axis=2) + zeros, params
-    shared = params.scale.ndim == 0
-    found, own = rounded(first.target, first.gram, scales[..., 0], (low, high), first.damping, shared, thorough)
-    own = (own.reshape(-1)[:1] if shared else own).reshape(params.scale.shape)
-    return found, replace(params, scale=own.astype(np.float32))
-
-
-def spread(values: Array, params: QuantParams, shape: tuple[int, ...]) -> Array:
-    """What holds for each scale, for each weight [G, O, K]."""
-    each = values.astype(np.float64)
+    """Codes [G, O, K] and parameters; powers of two, and scales of channels that are rounded in parts, stay as they are."""
+    first, inputs = parts[0].target, sum(part.target.shape[2] for part in parts)
+    lattice = lattice_of(params, (*first.shape[:2], inputs))
+    fixed = params.format.exponents is not None or (len(parts) > 1 and not params.block)
+    done = [rounded(p.target, p.gram, lattice.part(p.inputs), p.damping, thorough, fixed) for p in parts]
+    codes = np.concatenate([found for found, _ in done], axis=2)
     if params.block:
-        return np.repeat(each, params.block, axis=1)[:, : shape[2]].reshape(shape)
-    channels = np.broadcast_to(each.reshape(-1), (shape[0] * shape[1],))
-    return np.broadcast_to(channels.reshape(*shape[:2], 1), shape)
+        scale, low = (np.concatenate([getattr(g, name) for _, g in done], axis=2) for name in ("scale", "low"))
+    else:
+        scale, low = done[0][1].scale, done[0][1].low
+    lattice = replace(lattice, scale=scale, low=low)
+    zeros = params.format.qmin - lattice.each(low, inputs)
+    return codes + zeros, params if fixed else _of_lattice(lattice, params)
+
+
+def lattice_of(params: QuantParams, shape: tuple[int, ...]) -> Lattice:
+    """What weights [G, O, K] can become under parameters."""
+    counts = params.scale.shape[-1] if params.block else 1
+    size = shape[0] * shape[1] * counts
+    scale, zero = (
+        np.broadcast_to(v.astype(np.float64).reshape(-1), (size,)).reshape(*shape[:2], counts)
+        for v in (params.scale, params.zero_point)
+    )
+    low, span = params.format.qmin - zero, int(params.format.qmax - params.format.qmin)
+    block, shared = params.block or shape[2], params.scale.ndim == 0
+    return Lattice(scale, low, span, block, shared, slides=not params.format.symmetric)
+
+
+def _of_lattice(lattice: Lattice, params: QuantParams) -> QuantParams:
+    """Parameters with the scales and zero points of a lattice."""
+    count, shape = params.scale.size, params.scale.shape
+    scale = lattice.scale.reshape(-1)[:count].reshape(shape).astype(np.float32)
+    zero = (params.format.qmin - lattice.low).reshape(-1)[:count].reshape(shape)
+    return replace(params, scale=scale, zero_point=zero.astype(params.zero_point.dtype))
 
 
 def _targets(matrix: Array, gram: Array, cross: Array, damping: float) -> Array:
