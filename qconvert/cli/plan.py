@@ -36,6 +36,7 @@ def plan(
 
     qconvert plan model.onnx -t tensorrt --why conv1
     """
+    from ..errors import Severity
     from ..pipeline.events import Stages
     from ..pipeline.planning import make_plan
     from ..pipeline.record import plan_info
@@ -47,7 +48,7 @@ def plan(
     stages = Stages()
     planned = make_plan(model, chosen, stages, source, folder=recipe.parent if recipe else Path("."))
     info = plan_info(planned, chosen.format or planned.target.formats[0])
-    show_diagnostics([*notes, *stages.diagnostics] if everything else notes)
+    show_diagnostics([*notes, *(d for d in stages.diagnostics if everything or d.severity is Severity.WARNING)])
     if as_json:
         shown = info if why is None else info.model_copy(update={"nodes": named_nodes(info, why)})
         print(shown.model_dump_json(indent=1))

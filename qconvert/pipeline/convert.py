@@ -37,6 +37,7 @@ from .dataless import refuse_without_data
 from .details import with_details
 from .doubts import raw_images
 from .drafts import drafted
+from .effects import refuse_unproved
 from .events import Listener, Stages, silent
 from .forms import Form, Proved, form_of
 from .given import write_tables
@@ -110,6 +111,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     """
     stages, recipe = Stages(listener), request.recipe
     place = destination(request.output, target_of(recipe).extension, request.inputs, request.reports)
+    refuse_unproved(recipe, request.data is not None and request.evaluate)
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration

@@ -17,6 +17,7 @@ from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
 from ..targets.model import CostModel
+from .effects import idle, refuse_broken_promises, refuse_unknown_sizes
 from .events import Stages
 from .given import from_table, still_true
 from .prices import affordable, merged
@@ -100,9 +101,10 @@ def make_plan(
     with stages.stage("load"):
         loaded = load(model)
         refuse(loaded, model)
+        refuse_unknown_sizes(recipe, loaded)
         lifted = lift(loaded)
         listed, notes = from_table(recipe, folder, lifted.graph)
-    stages.note(*lifted.notes, *notes)
+    stages.note(*idle(recipe), *lifted.notes, *notes)
     ask = _Question(target, recipe, source, feed, {**lifted.spans, **listed})
     with stages.stage("plan"):
         canonical, chosen = _best_form(fixed_shapes(lifted.graph, target, recipe), ask)
@@ -228,12 +230,7 @@ def target_of(recipe: Recipe) -> Target:
         raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {near}")
     target = _in_float8(recipe, target)
     _check_half(recipe, target)
-    for key in ("keep_layout", "limits"):
-        if key not in target.options and getattr(recipe, key) != getattr(Recipe(), key):
-            raise fail("R009", f"{target.title} does not take `{key}`", key, f"remove `{key}`")
-    if recipe.mode == "dynamic" and recipe.calibration.scales != "any":
-        text = "scales that are measured at run time are no powers of two"
-        raise fail("R009", text, "calibration.scales", "choose `mode: static`")
+    refuse_broken_promises(recipe, target)
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     return target

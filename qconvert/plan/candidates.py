@@ -47,7 +47,8 @@ def candidates(
     kept: Mapping[str, Reason],
 ) -> dict[str, Candidate]:
     """Candidate of every node by name; `kept` are float for a reason that is already known."""
-    dynamic = _wants_dynamic(graph, target, recipe)
+    free = recipe.mode == "auto" and recipe.calibration.scales == "any"  # scales that are measured are no powers of two
+    dynamic = recipe.mode == "dynamic" or (free and _gains_dynamic(graph, target))
     masked = masks(graph)
     found: dict[str, Candidate] = {}
     for node in graph.nodes:
@@ -63,7 +64,7 @@ def candidates(
         if host:
             found[node.name] = Candidate(Kind.ABSORBED, host=host)
             continue
-        found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic, recipe.mode == "auto")
+        found[node.name] = _candidate(Call(node, graph, shapes), target, rule, dynamic, free)
     return found
 
 
@@ -98,11 +99,8 @@ def _no_integers(recipe: Recipe, rule: Change) -> Reason | None:
     return Reason("P004", f"`mode: {recipe.mode}` asks for no integers")
 
 
-def _wants_dynamic(graph: Graph, target: Target, recipe: Recipe) -> bool:
-    if recipe.mode != "auto":
-        return recipe.mode == "dynamic"
-    free = recipe.calibration.scales == "any"  # scales that are measured at run time are
-    return free and target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
+def _gains_dynamic(graph: Graph, target: Target) -> bool:
+    return target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
 
 
 def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: frozenset[str]) -> Reason | None:

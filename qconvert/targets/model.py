@@ -237,7 +237,7 @@ class Target:
     extension: str = ".onnx"
     packages: tuple[str, ...] = ()  # optional packages that run or check the file; their versions go into the report
     narrow_only: tuple[str, ...] = ()  # operators without a kernel for 16-bit activations
-    options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: keep_layout, limits
+    options: tuple[str, ...] = ()  # keys of the recipe that only some targets take: keep_layout, limits, reduce_range
     small_weight: Format | None = None  # 4-bit weights by rule, in integer arithmetic
     small_ops: tuple[str, ...] = ()  # operators with a kernel for them; none named: all
     weight_forms: tuple[WeightForm, ...] = ()  # of layers that compute in float, the preferred one first

@@ -131,6 +131,7 @@ X86_VNNI = replace(
     rewrites=("matmul-add-to-gemm", "stem-channels", "depthwise-channels", "average-pool-to-conv", "hard-swish"),
     cost=COST,
     cores=("haswell",),
+    options=("reduce_range",),
     hosts=("x86_64", "AMD64"),
     source="only uint8 activations with int8 weights reach vpdpbusd (MLAS platform.cpp); S8S8 is slower than FP32",
 )

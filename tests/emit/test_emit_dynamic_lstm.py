@@ -42,6 +42,8 @@ def test_the_kernel_for_integers_gives_the_float_result(
 def test_auto_makes_an_lstm_dynamic_and_static_leaves_it_float() -> None:
     assert planned(lstm(), recipe=Recipe(placement="everywhere")).nodes["n_y"].kind is Kind.DYNAMIC
     assert planned(lstm(), recipe=Recipe(placement="everywhere", mode="static")).nodes["n_y"].kind is Kind.FLOAT
+    shifting = Recipe(placement="everywhere", calibration={"scales": "power-of-two"})
+    assert planned(lstm(), recipe=shifting).nodes["n_y"].kind is Kind.FLOAT
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -39,3 +39,52 @@ def test_modes_that_are_offered_without_data_need_none(place: Place, cli: Cli, t
     for mode in modes:
         ran = cli("convert", place.model, "-t", target, "-o", place.root / "out", "-q", *everywhere, "--mode", mode)
         assert ran.code == 0, (mode, ran)
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "value", "says"),
+    [
+        ("x86-vnni", "shapes.bach", 3, "open dimensions: batch"),
+        ("tensorrt", "reduce_range", True, "does not take `reduce_range`"),
+        ("arm-neon", "reduce_range", True, "does not take `reduce_range`"),
+        ("x86-vnni", "keep_layout", True, "does not take `keep_layout`"),
+        ("tensorrt", "verify", "emulate", "can be emulated"),
+        ("x86-vnni", "calibration.scales", "power-of-two", "no powers of two"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(
+    place: Place, cli: Cli, target: str, key: str, value: object, says: str
+) -> None:
+    mode = ("--mode", "dynamic") if key == "calibration.scales" else ()
+    ran = cli("plan", place.model, "-t", target, "--set", f"{key}={value}", *mode)
+    assert (ran.code, says in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize(("data", "more"), [(False, ()), (True, ("--no-evaluate",))])
+def test_other_cores_need_samples(place: Place, cli: Cli, data: bool, more: tuple[str, ...]) -> None:
+    given = ("-d", place.data) if data else ()
+    ran = cli("convert", place.model, *given, "-t", "x86-vnni", "-o", place.output, "--set", "verify=emulate", *more)
+    assert (ran.code, "evaluates none" in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "mode", "idle"),
+    [
+        ("weights.block", 32, "static", True),
+        ("weights.block", 32, "weight-only", False),
+        ("weights.symmetric", True, "auto", True),
+        ("weights.levels", "ternary", "static", True),
+        ("weights.bits", 4, "float16", True),
+        ("weights.bits", 4, "static", False),
+        ("calibration.percentile", 99.0, "static", True),
+    ],
+)
+def test_what_nothing_reads_is_said(place: Place, cli: Cli, key: str, value: object, mode: str, idle: bool) -> None:
+    ran = cli("plan", place.model, "-t", "x86-vnni", "--mode", mode, "--set", f"{key}={value}")
+    assert ran.code == 0, ran
+    assert (f"warning[R101]: {key}: " in ran.err) is idle
+
+
+def test_a_method_that_reads_the_percentile(place: Place, cli: Cli) -> None:
+    some = ("--set", "calibration.percentile=99", "--set", "calibration.method=percentile")
+    assert "R101" not in cli("plan", place.model, "-t", "x86-vnni", *some).err
