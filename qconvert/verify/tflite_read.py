@@ -82,12 +82,14 @@ def read_tflite(data: bytes, where: object = None) -> ReadFile:
         QConvertError: M002 where it is no readable .tflite file.
     """
     if data[4:8] != IDENTIFIER:
-        raise fail("M002", "no TFL3 identifier: not a .tflite file", where)
+        raise fail("M002", "no TFL3 identifier: not a .tflite file", where, "copy it or write it again")
     try:
         root = struct.unpack_from("<I", data)[0]
         return _file(_table(Table(data, root), "Model"), len(data))
     except (struct.error, IndexError, ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
-        raise fail("M002", f"the .tflite file is damaged: {type(error).__name__}", where) from error
+        raise fail(
+            "M002", f"the .tflite file is damaged: {type(error).__name__}", where, "copy it or write it again"
+        ) from error
 
 
 def _table(table: Table, name: str) -> dict[str, Any]:

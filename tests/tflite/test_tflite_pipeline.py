@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from end_to_end_support import Cli
 from onnx import ModelProto, helper
 from tflite_support import feeds_of, interpreters, onnx_model, random
 
 import qconvert.runtime.tflite as engines
+from qconvert.emit.tflite.model import Binding
 from qconvert.emit.tflite.schema import OPERATORS
+from qconvert.emit.tflite.sources import layout_text
 from qconvert.errors import QConvertError
 from qconvert.pipeline.convert import convert
 from qconvert.pipeline.request import make_request
@@ -150,6 +153,11 @@ int main() {
   if (model::RegisterOps(resolver) != kTfLiteOk || resolver.left != 0) return 1;
   if (reinterpret_cast<unsigned long>(model_data) % 16 != 0) return 2;
   if (sizeof(model::kGoldenInput0_0) != model::kInput0Size) return 3;
+  for (const int8_t* input : model::kGoldenInput0) {
+    if (input == nullptr) return 5;
+  }
+  if (sizeof(model::kGoldenOutput0) / sizeof(model::kGoldenOutput0[0]) != model::kGoldenCount) return 6;
+  if (model::kGoldenOutput0[3] != model::kGoldenOutput0_3) return 7;
   return std::fwrite(model_data, 1, model_data_size, stdout) == model_data_size ? 0 : 4;
 }
 """
@@ -310,3 +318,32 @@ def test_sample_models(name: str, least: float, algorithms: str, tmp_path: Path)
     assert record.measurements.fidelity.sqnr_db > least
     assert record.measurements.metrics[0].drop <= (0.005 if name == "digits_poolnet" else 0.006)
     assert "TRANSPOSE" not in {op.name for op in read_tflite((tmp_path / "out" / "model.tflite").read_bytes()).ops}
+
+
+def test_a_file_of_the_other_kind_is_named(tmp_path: Path, cli: Cli) -> None:
+    """By content, whatever the file is called; with the target that fits."""
+    shutil.copy(SAMPLES / "digits_poolnet" / "digits_poolnet.onnx", tmp_path / "odd.bin")
+    (tmp_path / "file.onnx").write_bytes(b"\x1c\0\0\0TFL3" + bytes(40))
+    (tmp_path / "text.tflite").write_text("neither of them")
+    for name, target, said in (
+        ("odd.bin", "tflite-micro", ("an ONNX model, and tflite-micro runs .tflite files", "`-t x86-vnni`")),
+        ("file.onnx", "x86-vnni", ("a .tflite file, and x86-vnni runs .onnx files", "`-t tflite-micro`")),
+        ("text.tflite", "tflite-micro", ("not a .tflite file", "text.tflite")),
+    ):
+        ran = cli("check", tmp_path / name, "-t", target)
+        assert (ran.code, ran.err.startswith("error[M002]: ")) == (3, True), ran.err
+        for part in (*said, name):
+            assert part in " ".join(ran.err.split()), ran.err
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "stored", "said"),
+    [
+        ((1, 1, 28, 28), (0, 2, 3, 1), (1, 28, 28, 1), "1x28x28x1 for ONNX 1x1x28x28, axes NHWC, the same bytes as in ONNX's order"),
+        ((1, 3, 28, 28), (0, 2, 3, 1), (1, 28, 28, 3), "1x28x28x3 for ONNX 1x3x28x28, axes NHWC"),
+        ((1, 3, 8, 8), (0, 1, 2, 3), (1, 3, 8, 8), "1x3x8x8"),
+        ((1, 1, 4), (0, 1, 2), (1, 4), "1x4 for ONNX 1x1x4, the same bytes as in ONNX's order"),
+    ],
+)  # fmt: skip
+def test_axes_in_words(shape: tuple[int, ...], order: tuple[int, ...], stored: tuple[int, ...], said: str) -> None:
+    assert layout_text(Binding("x", "float32", shape, order, stored, "int8")) == f"int8 {said}"

@@ -122,18 +122,19 @@ def _float(value: float) -> str:
 def layout_text(end: Binding) -> str:
     """Type and axes of an input or output, in words."""
     stored = "x".join(map(str, end.stored)) or "scalar"
-    axes = _axes(end)
     wanted = "x".join(map(str, end.shape)) or "scalar"
-    return f"{end.stored_dtype} {stored}" + (
-        "" if end.stored == end.shape and axes == "as in ONNX" else f" for ONNX {wanted}, axes {axes}"
+    moved = [o for o in end.order if end.shape[o] != 1]
+    same = moved == sorted(moved)
+    if end.stored == end.shape and same:
+        return f"{end.stored_dtype} {stored}"
+    named = [] if same and end.stored != tuple(end.shape[o] for o in end.order) else [f"axes {_axes(end)}"]
+    return f"{end.stored_dtype} {stored} for ONNX {wanted}, " + ", ".join(
+        [*named, *(["the same bytes as in ONNX's order"] if same else [])]
     )
 
 
 def _axes(end: Binding) -> str:
-    plain = [o for o in end.order if end.shape[o] != 1] == sorted(o for o in end.order if end.shape[o] != 1)
     letters = {4: "NCHW", 3: "NCW"}.get(len(end.order), "")
-    if plain:
-        return "as in ONNX"
     return "".join(letters[o] for o in end.order) if letters else " ".join(map(str, end.order))
 
 
@@ -155,6 +156,7 @@ namespace {name} {{
 
 constexpr int kGoldenCount = {len(vectors)};
 {arrays}
+{_tables(vectors)}
 }}  // namespace {name}
 """
 
@@ -166,6 +168,21 @@ def _vector(number: int, inputs: Iterable[Array], outputs: Iterable[Array]) -> s
     return "\n".join(
         f"constexpr {_CTYPES[str(a.dtype)]} {title}[] = {{{', '.join(_number(v) for v in a.reshape(-1))}}};"
         for title, a in parts
+    )
+
+
+def _tables(vectors: Sequence[Vector]) -> str:
+    """For each input and output a pointer to each vector, so that a self test can loop over them."""
+    if not vectors:
+        return ""
+    ends = [
+        (f"kGolden{kind}{i}", a)
+        for kind, arrays in zip(("Input", "Output"), vectors[0], strict=True)
+        for i, a in enumerate(arrays)
+    ]
+    return "\n".join(
+        f"constexpr const {_CTYPES[str(a.dtype)]}* {title}[] = {{{', '.join(f'{title}_{n}' for n in range(len(vectors)))}}};"
+        for title, a in ends
     )
 
 
