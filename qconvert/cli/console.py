@@ -85,7 +85,7 @@ def progress(quiet: bool) -> Iterator[Callable[[Event], None]]:
 
 def _lines(event: Event) -> None:
     if event.kind == "done":
-        print(f"{event.stage}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
+        print(f"{event.title}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _bars() -> Iterator[Callable[[Event], None]]:
 
         def listen(event: Event) -> None:
             if event.kind == "start":
-                tasks[event.stage] = bars.add_task(event.stage, total=1)
+                tasks[event.stage] = bars.add_task(event.title, total=1)
             elif event.kind == "progress" and event.stage in tasks:
                 bars.update(tasks[event.stage], completed=event.done, total=max(event.total, 1))
             elif event.kind == "done" and event.stage in tasks:

@@ -176,6 +176,8 @@ def _show_several(found: Converted, as_json: bool, quiet: bool) -> int:
     elif not quiet:
         out().print(targets_text(found.record))
         print(f"wrote {', '.join(map(str, found.reports))}")
+        if found.apart:
+            print(f"{', '.join(found.apart)}: a file for each target, in its folder; there is none over all")
     announce_several(found.record, found.records)
     for run in found.record.targets if quiet or as_json else ():
         show_problems((p for p in run.problems if p.severity == "error"), quiet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Diagnostic
 from ..report.record import StageTime
@@ -18,6 +18,7 @@ class Event:
     Attributes:
         kind: "start", "progress" or "done" of a stage, or "diagnostic".
         done, total: progress; total 0 where it is not known.
+        target: whose stage it is, where there are several targets.
     """
 
     kind: str
@@ -26,9 +27,20 @@ class Event:
     total: int = 0
     seconds: float = 0.0
     diagnostic: Diagnostic | None = None
+    target: str = ""
+
+    @property
+    def title(self) -> str:
+        """The stage, with its target where there are several."""
+        return f"{self.target}: {self.stage}" if self.target else self.stage
 
 
 Listener = Callable[[Event], None]
+
+
+def of_target(listener: Listener, target: str) -> Listener:
+    """A listener that tells `listener` whose events they are."""
+    return lambda event: listener(replace(event, target=target))
 
 
 def silent(event: Event) -> None:

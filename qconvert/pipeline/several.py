@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from .. import __version__
 from ..errors import EXIT_CODES, QConvertError
-from ..report import RunRecord
+from ..report import FORMATS, RunRecord
 from ..report.targets import TARGETS_FORMATS, TargetRun, TargetsRecord, target_run
 from ..runtime import host_name
 from .cache import Memory
 from .convert import Request, convert
-from .events import Listener, silent
+from .events import Listener, of_target, silent
 from .planning import target_of
 from .record import problem
 from .staging import Destination, destination, keep_apart, publish, staged
@@ -28,12 +30,13 @@ class Converted:
 
     Attributes:
         record: the targets side by side; records: the full record of each that came to an end.
-        reports: files of the combined report, the JSON one first.
+        reports: files of the combined report, the JSON one first; apart: formats that only the single targets have.
     """
 
     record: TargetsRecord
     records: tuple[RunRecord, ...]
     reports: tuple[Path, ...]
+    apart: tuple[str, ...] = ()
 
 
 def convert_several(
@@ -61,12 +64,13 @@ def convert_several(
     records: list[RunRecord] = []
     for request in requests:
         try:
-            record = convert(replace(request, cache=shared), listener)
+            record = convert(replace(request, cache=shared), of_target(listener, request.recipe.target))
         except QConvertError as error:
             runs.append(_failed(request, error))
             continue
         code = 0 if record.status == "done" else EXIT_CODES["G"]
-        runs.append(target_run(record, _data(record, records), str(_report(request)), code))
+        run = target_run(record, _data(record, records), str(_report(request)), code)
+        runs.append(run.model_copy(update={"page": _page(request, place)}))
         records.append(record)
     found = TargetsRecord(
         tool_version=__version__,
@@ -76,7 +80,8 @@ def convert_several(
         targets=tuple(runs),
         host=host_name(),
     )
-    return Converted(found, tuple(records), _written(found, requests, place))
+    apart = dict.fromkeys(name for r in requests for name in r.recipe.report if name not in TARGETS_FORMATS)
+    return Converted(found, tuple(records), _written(found, requests, place), tuple(apart))
 
 
 def _worst(runs: Sequence[TargetRun]) -> Literal["done", "gates failed", "failed"]:
@@ -91,7 +96,19 @@ def _failed(request: Request, error: QConvertError) -> TargetRun:
 
 
 def _report(request: Request) -> Path:
-    return destination(request.output, target_of(request.recipe).extension, (), request.reports).report
+    return _place(request).report
+
+
+def _place(request: Request) -> Destination:
+    return destination(request.output, target_of(request.recipe).extension, (), request.reports)
+
+
+def _page(request: Request, place: Destination) -> str:
+    """The page of one target as a link from the combined one; "" without one."""
+    if "html" not in request.recipe.report:
+        return ""
+    own, common = _place(request).report_as(FORMATS["html"].extension), place.report
+    return quote(Path(os.path.relpath(own, common.parent)).as_posix())
 
 
 def _data(record: RunRecord, earlier: Sequence[RunRecord]) -> str:

@@ -60,6 +60,7 @@ def test_a_folder_for_each_and_one_report(several: Several) -> None:
         text = (several.out / name).read_text()
         assert "x86-vnni" in text
         assert "read" in text
+    assert 'href="x86-vnni/model.report.html"' in (several.out / "targets.report.html").read_text()
     shown = several.cli("report", several.out / "targets.report.json")
     assert (shown.code, "each of which has a report of its own" in shown.err) == (2, True)
     for target in ("x86-vnni", "tensorrt"):  # the same file as alone
@@ -83,9 +84,16 @@ def test_nothing_is_written_into_the_dataset(several: Several, inside: str) -> N
 def test_targets_of_the_command_line(several: Several) -> None:
     """`-t a,b -t c` replaces those of the recipe, and keeps what it says for them."""
     ran = several.run(
-        "-t", "arm-neon,tensorrt", "-t", "x86-vnni", "--no-evaluate", "--report-dir", several.place.root / "r"
-    )
+        "-t", "arm-neon,tensorrt", "-t", "x86-vnni", "--no-evaluate", "--report-dir", several.place.root / "r",
+        "--report", "html,md,junit,csv",
+    )  # fmt: skip
     assert ran.code == 0
+    assert "junit, csv: a file for each target" in ran.out
+    assert {line.split(":")[0] for line in ran.err.splitlines() if ": emit:" in line} == {
+        "arm-neon",
+        "tensorrt",
+        "x86-vnni",
+    }
     head = next(line for line in ran.out.splitlines() if "tensorrt" in line)
     assert head.index("arm-neon") < head.index("tensorrt") < head.index("x86-vnni")
     assert sorted(path.name for path in several.out.iterdir()) == ["arm-neon", "tensorrt", "x86-vnni"]
