@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from .. import __version__
 from ..errors import EXIT_CODES, QConvertError
@@ -104,11 +103,11 @@ def _place(request: Request) -> Destination:
 
 
 def _page(request: Request, place: Destination) -> str:
-    """The page of one target as a link from the combined one; "" without one."""
+    """The page of one target as a path from the combined one; "" without one."""
     if "html" not in request.recipe.report:
         return ""
     own, common = _place(request).report_as(FORMATS["html"].extension), place.report
-    return quote(Path(os.path.relpath(own, common.parent)).as_posix())
+    return Path(os.path.relpath(own, common.parent)).as_posix()
 
 
 def _data(record: RunRecord, earlier: Sequence[RunRecord]) -> str:

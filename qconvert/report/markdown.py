@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from .record import RunRecord
 from .rows import emulation_row, layer_rows, node_groups, urgent
-from .verdict import Figure, figures, sentence
+from .verdict import Figure, figures, instructions, sentence
 from .words import clean, decibel, percent
 
 _ROWS = 6  # of a list; the other formats have them all
@@ -27,7 +27,10 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield ""
     yield text(sentence(record), 400)
     yield ""
-    yield from table(("", "FP32", "result", "change"), [_figure(f) for f in figures(record)])
+    rows = [_figure(f) for f in figures(record)]
+    if record.device is not None:
+        rows += [(text(name), "", f"**{text(words)}**", "estimated") for name, words in instructions(record.device)]
+    yield from table(("", "FP32", "result", "change"), rows)
     if record.measurements.emulated:
         rows = [tuple(map(text, emulation_row(found))) for found in record.measurements.emulated]
         yield from table(("emulated core", "FP32", "result", ""), rows)

@@ -33,7 +33,7 @@ class TargetRun(Value):
         data: how its statistics came about, in words.
         predicted: speed-up by the target's cost model, where it was not measured.
         report: path of its own report, "" where there is none.
-        page: its HTML report as a link relative to the combined one, "" where there is none.
+        page: path of its HTML report, relative to the combined one, "" where there is none.
     """
 
     target: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf, isnan
 
 from ..evaluate.model import GateResult, Latency, Metric
+from ..verify.model import Device
 from .record import RunRecord
 from .words import SHARES, count, decibel, duration, interval_of, metric_drop, metric_value, percent, ratio, size
 
@@ -15,6 +16,8 @@ _GATES = {
     "size_ratio": "size",
     "speedup": "latency",
     "int8_macs": "latency",
+    "limits.flash": "size",
+    "limits.arena": "latency",
 }
 
 
@@ -39,8 +42,9 @@ class Figure:
 
 
 def figures(record: RunRecord) -> tuple[Figure, Figure, Figure]:
-    """Accuracy, size and latency."""
-    return _accuracy(record), _size(record), _latency(record)
+    """Accuracy, size, and latency or, of a device whose time is not known here, memory."""
+    device = record.device if record.measurements.latency is None else None
+    return _accuracy(record), _size(record), _latency(record) if device is None else _arena(record, device)
 
 
 def _of(record: RunRecord, kind: str) -> tuple[GateResult, ...]:
@@ -135,6 +139,21 @@ def _latency(record: RunRecord) -> Figure:
         share,
         gates,
     )
+
+
+def _arena(record: RunRecord, device: Device) -> Figure:
+    return Figure(
+        "arena",
+        size(device.recommended),
+        change="to reserve, measured with a margin" if device.measured else "to reserve, an estimate",
+        notes=tuple(f"{name}: {text}" for name, text in instructions(device)),
+        gates=_of(record, "latency"),
+    )
+
+
+def instructions(device: Device) -> tuple[tuple[str, str], ...]:
+    """Cores, and the instructions that one inference takes there."""
+    return tuple((core.name, f"about {core.instructions / 1e6:.2f} M instructions a run") for core in device.cores)
 
 
 def speed_words(latency: Latency) -> str:

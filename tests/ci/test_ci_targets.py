@@ -60,7 +60,7 @@ def test_a_folder_for_each_and_one_report(several: Several) -> None:
         text = (several.out / name).read_text()
         assert "x86-vnni" in text
         assert "read" in text
-    assert 'href="x86-vnni/model.report.html"' in (several.out / "targets.report.html").read_text()
+    assert 'href="./x86-vnni/model.report.html"' in (several.out / "targets.report.html").read_text()
     shown = several.cli("report", several.out / "targets.report.json")
     assert (shown.code, "each of which has a report of its own" in shown.err) == (2, True)
     for target in ("x86-vnni", "tensorrt"):  # the same file as alone

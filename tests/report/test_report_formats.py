@@ -68,7 +68,7 @@ def validator() -> Any:
 
 
 def check_html(text: str) -> None:
-    """Valid HTML5 with one script, no foreign element, and no address that a browser would ask for."""
+    """Valid HTML5 with one script, no foreign element, and no address beyond the page and files near it."""
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
     names = [e.tag for e in tree.iter() if isinstance(e.tag, str)]
     assert names.count("script") == 1
@@ -78,7 +78,7 @@ def check_html(text: str) -> None:
             name = key if isinstance(key, str) else key[-1]
             assert not name.startswith("on")
             if name.lower() in LOADING:
-                assert value.startswith(("#", "data:")) or value == "", (element.tag, name, value)
+                assert value.startswith(("#", "data:", "./")) or value == "", (element.tag, name, value)
 
 
 @PROPERTY

@@ -19,7 +19,9 @@ from qconvert.emit.tflite.sources import layout_text
 from qconvert.errors import QConvertError
 from qconvert.pipeline.convert import convert
 from qconvert.pipeline.request import make_request
+from qconvert.report import to_html, to_markdown
 from qconvert.report.record import RunRecord
+from qconvert.report.words import size
 from qconvert.verify.tflite_read import read_tflite
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
@@ -81,6 +83,11 @@ def test_everything_is_written_and_reported(tmp_path: Path) -> None:
     assert record.measurements.fidelity is not None
     assert record.measurements.fidelity.sqnr_db > 15
     assert {p.name for p in record.proofs if p.deployed} == {"TensorFlow Lite Micro"}
+    summary = to_markdown(record)
+    assert "latency" not in summary
+    assert f"| arena |  | **{size(needs.recommended)}** | to reserve" in summary
+    assert all(f"| {core.name} |  | **about " in summary for core in needs.cores)
+    assert re.search(r"<h2>arena</h2>\s*<p class=\"big\">" + re.escape(size(needs.recommended)), to_html(record))
 
 
 @pytest.mark.parametrize("width", [{"bits": 16}, {"weight_bits": 4}], ids=str)
