@@ -8,6 +8,7 @@ from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
 from .model import Algorithm, AlgorithmStep, AutoSteps, Step, applicable, improve, in_integers
+from .order import ordered
 from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
 from .reconstruct import Reconstruction, corrected, reconstruct
@@ -19,18 +20,18 @@ ALGORITHMS: dict[str, Algorithm] = {
         Pruning,
         prune,
         auto=False,
-        by_name=True,
         applies=lambda plan: True,
         portable=True,
     ),
     "branches": Algorithm(
-        "layers that read branches of very different range read them one by one", Branches, split_branches
+        "layers that read branches of very different range read them one by one", Branches, split_branches, afresh=True
     ),
     "equalize": Algorithm(
         "channels of uneven range scaled alike, between activations and weights",
         Equalization,
         equalize,
         applies=in_integers,
+        afresh=True,
         portable=True,
     ),
     "absorb": Algorithm(
@@ -38,6 +39,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Absorption,
         absorb,
         auto=False,
+        afresh=True,
         portable=True,
     ),
     "ranges": Algorithm(
@@ -51,6 +53,8 @@ ALGORITHMS: dict[str, Algorithm] = {
         Reconstruction,
         reconstruct,
         settled=corrected,
+        afresh=True,
+        rounds=True,
         portable=True,
     ),
     "half": Algorithm(
@@ -61,6 +65,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         AdaRound,
         adaround,
         auto=False,
+        settled=corrected,
+        afresh=True,
+        rounds=True,
         portable=True,
     ),
     "mixed": Algorithm(
@@ -83,5 +90,6 @@ __all__ = [
     "affordable",
     "applicable",
     "improve",
+    "ordered",
     "split",
 ]

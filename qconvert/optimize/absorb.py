@@ -54,6 +54,8 @@ def _movable(graph: Graph, node: Node) -> Node | None:
     readers = graph.consumers_of(node.output)
     if node.op not in ("Conv", "Gemm") or node.input(2) not in graph.weights or node.output in graph.outputs:
         return None
+    if node.op == "Gemm" and not _plain(node):
+        return None
     if len(readers) != 1 or readers[0].op != "Relu" or readers[0].output in graph.outputs:
         return None
     behind = graph.consumers_of(readers[0].output)
@@ -61,11 +63,16 @@ def _movable(graph: Graph, node: Node) -> Node | None:
 
 
 def _takes(graph: Graph, node: Node, name: str) -> bool:
-    plain = node.op == "Gemm" or (
+    plain = (node.op == "Gemm" and _plain(node)) or (
         node.op == "Conv" and not any(node.attr("pads", ())) and node.attr("auto_pad", "NOTSET") in ("NOTSET", "VALID")
     )
     constant = node.input(1) in graph.weights and (not node.input(2) or node.input(2) in graph.weights)
     return plain and constant and node.inputs.count(name) == 1 and node.input(0) == name
+
+
+def _plain(gemm: Node) -> bool:
+    """Whether rows are samples and nothing is scaled."""
+    return not gemm.attr("transA", 0) and gemm.attr("alpha", 1.0) == 1.0 and gemm.attr("beta", 1.0) == 1.0
 
 
 def _floors(graph: Graph, names: list[str], lab: Lab, sigmas: float) -> dict[str, Array]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from ..data.settings import Settings
 from ..evaluate import Number, Value
 from ..plan import Plan
@@ -19,6 +21,7 @@ class AlgorithmStep(Value):
     Attributes:
         before_db, after_db: output SQNR; before a step that corrects biases, with quickly corrected biases.
         kept: whether the step's change is in the result.
+        settings: with which the algorithm ran.
     """
 
     name: str
@@ -26,6 +29,7 @@ class AlgorithmStep(Value):
     before_db: Number
     after_db: Number
     seconds: Number
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ class Algorithm:
         settings: type of its settings in the recipe; its defaults are used by `auto`.
         run: improves a draft.
         applies: whether a plan has what it works on; elsewhere the step is left out.
-        auto: part of `algorithms: auto`, in the order of the table.
-        by_name: it gives accuracy away for something else, so that only a recipe that names it runs it.
+        auto: part of `algorithms: auto`, in the order of the table; the others run only where a recipe names them.
+        afresh: it starts from FP32 weights, so that nothing is left of a rounding before it.
+        rounds: it decides how weights are rounded; one of these is enough.
         settled: a quick form of it, if what comes before must be judged together with it: ranges that look worse with the mean
             errors that they make may be better once those are taken out.
         portable: the result depends on the numbers of the draft and the laboratory alone, not on predicted times, reasons or
@@ -50,7 +55,8 @@ class Algorithm:
     run: Callable[[Draft, Lab, Any], Draft]
     auto: bool = True
     applies: Callable[[Plan], bool] = lambda plan: bool(plan.weights)
-    by_name: bool = False
+    afresh: bool = False
+    rounds: bool = False
     settled: Callable[[Draft, Lab], Draft] | None = None
     portable: bool = False
 
@@ -119,6 +125,7 @@ def improve(
                 before_db=found.before,
                 after_db=found.after,
                 seconds=time.perf_counter() - start,
+                settings=step.settings.model_dump(mode="json"),
             )
         )
         best, score = (best, found.before) if found.draft is None else (found.draft, found.after)

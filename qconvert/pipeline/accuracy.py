@@ -16,7 +16,7 @@ from ..emit.half import half_scales, to_half
 from ..emit.norms import sums_before_norms
 from ..errors import fail
 from ..graph import Graph
-from ..optimize import ALGORITHMS, Draft, Lab, Step, affordable, split
+from ..optimize import ALGORITHMS, Draft, Lab, Step, affordable, ordered, split
 from ..recipe import Recipe, Source, Vocabulary, chosen_algorithms
 from ..runtime import Feed, Options, host_name
 from .cache import key_of
@@ -136,17 +136,15 @@ def steps_of(recipe: Recipe, words: Vocabulary, planned: Planned) -> list[Step]:
     Where given ranges are to be kept, there are none.
 
     Raises:
-        QConvertError: R005 for settings that do not fit, R009 for algorithms beside ranges that are to be kept.
+        QConvertError: R005 for settings that do not fit, R009 for algorithms that do not go together, or with ranges to keep.
     """
     if recipe.calibration.given == "keep" and planned.spans:
         if recipe.algorithms not in ("auto", "none", ()):
             text = "`keep` leaves ranges and weights as the model has them, and algorithms change them"
             raise fail("R009", text, "calibration.given", "use `given: refine`, or remove `algorithms`")
         return []
-    auto = [Step(name, row, row.settings()) for name, row in ALGORITHMS.items() if row.auto]
-    if recipe.algorithms == "auto":
-        return auto
-    found: list[Step] = []
-    for name, settings in chosen_algorithms(recipe, words):
-        found += auto if name == "auto" else [Step(name, ALGORITHMS[name], settings, always=True)]
-    return found
+    given = iter([settings for name, settings in chosen_algorithms(recipe, words) if name != "auto"])
+    return [
+        Step(name, ALGORITHMS[name], next(given) if named else ALGORITHMS[name].settings(), always=named)
+        for name, named in ordered(recipe.algorithm_names, ALGORITHMS)
+    ]

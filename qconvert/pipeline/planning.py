@@ -11,6 +11,7 @@ from ..canonicalize import Canonical, canonicalize
 from ..errors import Diagnostic, QConvertError, Severity, fail
 from ..graph import Edit, Graph, load
 from ..lift import Lifted, Span, lift, spread
+from ..optimize import ALGORITHMS, ordered
 from ..plan import Exceptions, Kind, Plan, Reason, around, plan
 from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import HALVES, Change
@@ -233,6 +234,7 @@ def target_of(recipe: Recipe) -> Target:
     refuse_broken_promises(recipe, target)
     if recipe.mode == "dynamic" and not target.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
+    ordered(recipe.algorithm_names, ALGORITHMS)  # refused now, not after the calibration
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,19 +10,24 @@ import numpy as np
 from ..calibrate import fake_quantize
 from ..errors import Diagnostic, Severity
 from ..graph import Array
-from ..optimize import AlgorithmStep, Draft
+from ..optimize import ALGORITHMS, AlgorithmStep, Draft
 from ..optimize.prune import Pruning, in_fours, prunable
 from ..report.record import Sparsity
 from ..targets import Target
 
 
 def sparsity_of(draft: Draft, steps: Sequence[AlgorithmStep], target: Target) -> Sparsity | None:
-    """Sparsity of the layers that can be pruned, as their weights will be stored; None where nothing was pruned."""
-    if not any(step.name == "prune" and step.kept for step in steps):
+    """Sparsity of the layers that the recipe prunes, as their weights will be stored; None where nothing was pruned."""
+    chosen = [
+        Pruning.model_validate_json(json.dumps(step.settings))
+        for step in steps
+        if step.kept and ALGORITHMS[step.name].settings is Pruning
+    ]
+    if not chosen:
         return None
     zeros = weights = fours = 0
-    layers = prunable(draft.graph, Pruning())
-    for node in layers:
+    layers = {node.name: node for settings in chosen for node in prunable(draft.graph, settings)}
+    for node in layers.values():
         array = _stored(draft, node.name, node.input(1))
         zeros, weights = zeros + int((array == 0).sum()), weights + array.size
         quads = in_fours(node, array)

@@ -14,7 +14,6 @@ from ..calibrate import RANGE_METHODS
 from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
-from ..optimize import ALGORITHMS
 from ..optimize.sensitivity import Board, Sight, alternatives, candidates, ladder, look
 from ..recipe import Recipe, Regression, dump
 from ..report.pareto import pareto_page
@@ -184,17 +183,10 @@ class _Tuning:
         return Goals(r.max_drop, r.min_sqnr, r.min_speedup, self.metric)
 
     def _variants(self) -> tuple[Variant, ...]:
-        """Changes of the whole recipe: algorithms that `auto` leaves out, and for speed as many float layers as the model says."""
-        more = [name for name, row in ALGORITHMS.items() if not (row.auto or row.by_name)]
-        everything = tuple(name for name, row in ALGORITHMS.items() if not row.by_name)
-        found = (
-            [Variant(f"with {', '.join(more)}", (("algorithms", everything),))]
-            if more and self.base.recipe.algorithms == "auto"
-            else []
-        )
-        if self.request.min_speedup is not None and self.base.recipe.integer_macs > 0:
-            found.append(Variant("fastest by prediction", (("integer_macs", 0.0),)))
-        return tuple(found)
+        """Changes of the whole recipe: for speed, as many float layers as the model says."""
+        if self.request.min_speedup is None or self.base.recipe.integer_macs == 0:
+            return ()
+        return (Variant("fastest by prediction", (("integer_macs", 0.0),)),)
 
     def _attempt(self, recipe: Recipe) -> Outcome:
         """What a recipe gives, measured once."""

@@ -327,3 +327,10 @@ class Recipe(Settings):
         """The 16-bit type of what is not integer; None where that is float32."""
         wanted = self.mode if self.mode in HALVES else self.precision
         return wanted if wanted in HALVES else None
+
+    @property
+    def algorithm_names(self) -> tuple[str, ...]:
+        """The listed algorithms, `auto` among them."""
+        if isinstance(self.algorithms, str):
+            return () if self.algorithms == "none" else (self.algorithms,)
+        return tuple(entry if isinstance(entry, str) else next(iter(entry)) for entry in self.algorithms)

@@ -57,6 +57,25 @@ def test_nothing_moves_where_nothing_can(graph):
     assert absorb(draft, lab, Absorption()) is draft
 
 
+@pytest.mark.parametrize("transposed", ["first", "second"])
+def test_layers_that_read_samples_by_column_are_left_alone(transposed):
+    kinds = {"first": ("transA=1", "transA=0"), "second": ("transA=0", "transA=1")}[transposed]
+    graph = text_model(
+        """(float[8,8] x) => (float[8,8] y) {
+            a = Gemm<FIRST>(x, wa, ba)
+            r = Relu(a)
+            y = Gemm<SECOND>(r, wb, bb)
+        }""".replace("FIRST", kinds[0]).replace("SECOND", kinds[1]),
+        wa=random(8, 8, seed=1) / 4,
+        ba=random(8, seed=2) + np.float32(20),
+        wb=random(8, 8, seed=3),
+        bb=random(8, seed=4),
+    )
+    rng = np.random.default_rng(0)
+    draft, lab = laboratory(graph, [{"x": rng.standard_normal((8, 8)).astype(np.float32)} for _ in range(8)])
+    assert absorb(draft, lab, Absorption()) is draft
+
+
 def test_batches_and_order_of_samples_change_nothing():
     one = absorb(*laboratory(net(), feeds()), Absorption())
     draft, lab = laboratory(net(), feeds())

@@ -8,9 +8,11 @@ from quantize_support import bench, random, text_model
 
 from qconvert.calibrate import fake_quantize
 from qconvert.errors import QConvertError
+from qconvert.optimize import ALGORITHMS, Step, improve
 from qconvert.optimize.gptq import gptq
 from qconvert.optimize.prune import Pruning, by_magnitude, gram_matrices, prunable, prune, second_order
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
+from qconvert.pipeline.sparsity import sparsity_of
 
 ORDER = np.arange(16)
 
@@ -125,6 +127,16 @@ def test_depthwise_layers_and_named_ones_stay_dense():
     odd = text_model("(float[1,18] x) => (float[1,8] y) { y = MatMul(x, w) }", w=random(18, 8))
     assert prunable(odd, Pruning(pattern="2:4")) == []
     assert len(prunable(odd, Pruning())) == 1
+
+
+def test_the_report_counts_the_layers_that_the_recipe_prunes():
+    draft, lab = bench(net(), feeds())
+    for named, layers in (((), 2), (("n_y",), 1)):
+        step = Step("prune", ALGORITHMS["prune"], Pruning(sparsity=0.75, dense=named), always=True)
+        sparse, done = improve(draft, lab, [step], lambda done, total: None)
+        found = sparsity_of(sparse, done, lab.target)
+        assert found.layers == layers
+        assert found.zeros == pytest.approx(0.75, abs=0.02)
 
 
 def test_gram_matrices_are_those_of_all_rows():
