@@ -210,7 +210,6 @@ def _shrunk(rows: Array, low: Array, high: Array, format_: Format) -> Array:
 
 
 _INT32 = 2.0**31 - 1
-_BIAS_MARGIN = 4  # algorithms may still narrow the input's range and enlarge the bias
 
 
 def fit_bias(params: QuantParams, reading: Array, bias: Array) -> QuantParams:

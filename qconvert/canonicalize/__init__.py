@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import Diagnostic
+from ..errors import Diagnostic, QConvertError, fail
 from ..graph import Graph, infer_types
 from .auto_pad import explicit_pads
 from .average_pool import average_pool_to_conv
@@ -124,7 +124,15 @@ def canonicalize(graph: Graph, opset: int = 13, extra: Sequence[str] = ()) -> Ca
         if changed is now:
             break
         now = infer_types(changed)
+    else:
+        raise _endless(now, wanted)
     return Canonical(now, tuple(Applied(name, tuple(found)) for name, found in lines.items() if found), notes)
+
+
+def _endless(graph: Graph, rules: dict[str, Rule]) -> QConvertError:
+    """X001 with the rules that still find something."""
+    names = [name for name, rule in rules.items() if rule.run(graph).done]
+    return fail("X001", f"rewrite rules undo each other: {', '.join(names)}", None, "please report it with the model")
 
 
 def _round(graph: Graph, rules: dict[str, Rule], lines: dict[str, list[str]]) -> tuple[Graph, tuple[Diagnostic, ...]]:

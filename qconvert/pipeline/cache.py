@@ -16,13 +16,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 from .. import __version__
 from ..errors import Diagnostic, Severity, fail
 from .staging import guarded
+from .versions import COMPUTES, installed
 
 LIMIT = 2 << 30  # bytes
 _LAYOUT = 1  # of the folder and of the entries
@@ -30,7 +30,6 @@ _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of
 _LOW = 0.9  # of the limit is left after older files have gone
 _NEW = ".new-"
 _ABANDONED = 3600.0  # seconds after which nobody is still writing a file
-_COMPUTES = ("onnxruntime", "numpy", "pillow")
 
 
 class Cache(Protocol):
@@ -48,7 +47,7 @@ class Cache(Protocol):
 
 def key_of(kind: str, *parts: object) -> str:
     """The name of a result: hash of its kind, of what it depends on, and of the versions of what computes it."""
-    versions = [_LAYOUT, __version__, *(version(name) for name in _COMPUTES)]
+    versions = [_LAYOUT, __version__, *installed(COMPUTES).items()]
     return hashlib.sha256(json.dumps([kind, versions, [str(part) for part in parts]]).encode()).hexdigest()
 
 

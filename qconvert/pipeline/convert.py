@@ -50,9 +50,8 @@ from .reports import stage_reports, stale_reports
 from .sparsity import note as sparsity_note
 from .sparsity import sparsity_of
 from .staging import Destination, destination, guarded, publish, sha256, staged, write_text
-from .statistics import Statistics, statistics
+from .statistics import PROOF_SAMPLES, Statistics, statistics
 
-PROOF_SAMPLES = 8
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
 
 

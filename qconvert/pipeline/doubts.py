@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..data import Dataset, DatasetSettings, Preprocess
+from ..data.folder import SUFFIXES
 from ..errors import Diagnostic, Severity
 from ..evaluate import Metric
 from ..graph import Graph
 
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
 _GUESSING = 1.5  # times the accuracy of a coin with as many sides as there are classes
 
 
@@ -15,7 +15,7 @@ def raw_images(dataset: Dataset, settings: DatasetSettings) -> tuple[Diagnostic,
     """D106 where images reach the model as they were decoded."""
     given = [settings.preprocess, *(i.preprocess for i in settings.inputs.values() if i.preprocess is not None)]
     plain = all((p.scale, p.mean, p.std) == (Preprocess().scale, Preprocess().mean, Preprocess().std) for p in given)
-    images = any(path.suffix.lower() in _IMAGES for path in dataset.calibration.files[:1])
+    images = any(SUFFIXES.get(path.suffix.lower()) == "images" for path in dataset.calibration.files[:1])
     if not images or not plain or settings.prepare:
         return ()
     text = "images are fed as raw values of 0..255, the recipe has neither scale nor mean and std"

@@ -13,17 +13,15 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from .staging import ARTEFACTS, write_text
+from .versions import COMPUTES, INTERPRETERS, installed
 
 FORMAT = 1
-_PACKAGES = ("onnxruntime", "onnx", "onnx-ir", "numpy", "pillow", "ai-edge-litert", "tflite-micro")
 _MOMENT = 2_000_000_000  # ns; coarser than the clock of any file system in use
 
 
@@ -152,17 +150,13 @@ def listing(folder: str | Path) -> str:
 
 def key_of(options: Mapping[str, Any]) -> str:
     """One text for options and for the versions of everything that computes."""
-    return json.dumps([FORMAT, __version__, dict(_versions()), options], sort_keys=True, default=_absolute)
+    return json.dumps(
+        [FORMAT, __version__, installed((*COMPUTES, *INTERPRETERS)), options], sort_keys=True, default=_absolute
+    )
 
 
 def _absolute(value: object) -> str:
     return os.path.abspath(value) if isinstance(value, Path) else str(value)
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)
 
 
 def state_path(output: Path, reports: Path | None) -> Path:

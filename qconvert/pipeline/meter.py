@@ -19,10 +19,11 @@ from ..runtime import Options, Runnable, Session
 from ..tune import Outcome
 from .cache import Memory
 from .candidates import Built
-from .convert import PROOF_SAMPLES, Request, floor_db
+from .convert import Request, floor_db
 from .events import Stages
 from .forms import Form, form_of
 from .remember import Remembered
+from .statistics import PROOF_SAMPLES
 
 _ROUNDS = 7  # of each timing that decides nothing
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +35,7 @@ from ..verify import Device, Readback, SessionProof
 from .events import Stages
 from .planning import Planned
 from .staging import sha256
-
-_VERSIONS = ("onnxruntime", "onnx", "numpy", "pillow")
+from .versions import COMPUTES, installed
 
 
 @dataclass(frozen=True)
@@ -89,15 +86,9 @@ def make_record(
         diagnostics=tuple(problem(d) for d in stages.diagnostics),
         try_with=planned.target.try_with,
         stages=tuple(stages.times),
-        versions={name: version(name) for name in _installed(planned.target)} | {"python": platform.python_version()},
+        versions=installed((*COMPUTES, *planned.target.packages)) | {"python": platform.python_version()},
         host=host_name(),
     )
-
-
-def _installed(target: Target) -> tuple[str, ...]:
-    """Packages that took part, the target's own included as far as they are installed."""
-    extra = tuple(name for name in target.packages if find_spec(name.replace("-", "_")) is not None)
-    return (*_VERSIONS, *extra)
 
 
 def problem(found: Diagnostic) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -21,7 +21,7 @@ from ..runtime import host_name
 from .cache import Cache, key_of
 from .events import Stages
 
-PROOF_SAMPLES = 8  # of a pass where nothing is collected
+PROOF_SAMPLES = 8  # of a proof, and of a pass where nothing is collected
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,9 @@ def _taken(count: int) -> Diagnostic:
     return Diagnostic("O101", text, None, None, Severity.NOTE)
 
 
-def _collected(graph: Graph, names: Sequence[str], dataset: Dataset, threads: int, progress: object) -> Statistics:
+def _collected(
+    graph: Graph, names: Sequence[str], dataset: Dataset, threads: int, progress: Callable[[int, int], None]
+) -> Statistics:
     watch, total = Watch(), len(dataset.calibration)
     sketchers = {name: Sketcher() for name in names}
     widths: dict[int, list[float]] = {}
@@ -101,8 +103,7 @@ def _collected(graph: Graph, names: Sequence[str], dataset: Dataset, threads: in
     def done(count: int) -> None:
         if count & (count - 1) == 0 or count == total:
             widths[count] = [sketcher.width for sketcher in sketchers.values()]
-        if callable(progress):
-            progress(count, total)
+        progress(count, total)
 
     collect(graph, watch(dataset.calibration), {n: (s,) for n, s in sketchers.items()}, threads, done)
     found = {name: sketcher.result() for name, sketcher in sketchers.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...calibrate import QuantParams, activation_params, fake_quantize
 from ...graph import Array, Graph, Node
-from ...ops import Tie, spec
+from ...ops import spec
 from ...plan import Kind, Plan
 from ...plan.work import arrives_as_integers, reads
 from ...recipe.types import Calibration
@@ -113,12 +113,3 @@ def may_be_dynamic(node: Node, graph: Graph, plan: Plan, target: Target) -> bool
     ):
         return False
     return len(graph.weight_shape(node.input(1))) == 2 and not node.attr("transA", 0)
-
-
-def moved_from(graph: Graph, plan_nodes: Mapping[str, Kind], name: str) -> str | None:
-    """The tensor whose integers this one only repeats; None where it is rounded itself."""
-    producer = graph.producer.get(name)
-    row = spec(producer) if producer is not None else None
-    if producer is None or row is None or row.tie is not Tie.SAME or plan_nodes.get(producer.name) is not Kind.INTEGER:
-        return None
-    return producer.input(0)
