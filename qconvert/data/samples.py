@@ -17,6 +17,11 @@ from .source import Source
 if TYPE_CHECKING:
     from ..graph import Array
 
+_ONE_SHAPE = (
+    "the model's batch is fixed at {}; in `dataset.preprocess`, `resize: {{size: [HEIGHT, WIDTH]}}` or `crop` brings images to"
+    " one size, `pad_to` sequences to one length"
+)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -151,7 +156,7 @@ class Samples:
                 shapes = " and ".join(dict.fromkeys(str(list(a.shape)) for a in arrays))
                 text = f"input `{inp.name}`: rows of one batch have different shapes: {shapes}"
                 where = f"{group[0].id}..{group[-1].id}"
-                return QConvertError([Diagnostic("D004", text, where, f"the model's batch is fixed at {self.batch}")])
+                return QConvertError([Diagnostic("D004", text, where, _ONE_SHAPE.format(self.batch))])
             feed[inp.name] = np.stack(arrays) if inp.batched else np.array(arrays[0])
         if self.batch == 1:
             return Sample(group[0].id, feed, group[0].label)

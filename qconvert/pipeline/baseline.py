@@ -13,6 +13,9 @@ from ..report.record import DataInfo, ModelInfo
 from .reports import first_mistake, load_record
 from .staging import Destination
 
+_OTHER = (
+    "name the report of this model in `gates.against`; one of an earlier run, or the first with `--update-baseline`"
+)
 _HINT = "`qconvert convert --update-baseline` writes it from a run whose other gates hold"
 
 
@@ -143,7 +146,7 @@ def comparable(found: Earlier, model: ModelInfo, data: DataInfo | None, path: Pa
         QConvertError: R014 where the model has other inputs or outputs.
     """
     if (found.model.inputs, found.model.outputs) != (model.inputs, model.outputs):
-        raise fail("R014", "the baseline is of a model with other inputs or outputs", path, _HINT)
+        raise fail("R014", "the baseline is of a model with other inputs or outputs", path, _OTHER)
     differences = []
     if found.model.sha256 != model.sha256:
         differences.append("the model has changed since the baseline")

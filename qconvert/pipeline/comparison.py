@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf, isfinite, isnan
 from pathlib import Path
@@ -40,6 +40,7 @@ from .sides import Facts, Ran, Weight, facts_of_model, facts_of_record, plain
 
 _LAYER_SAMPLES = 4
 _REGAINED = 15.0  # dB that no later tensor can win back: one that seems to was only scaled otherwise
+_UNRELATED = "the two runs are of models with other inputs or outputs; compare runs of one model"
 _RECORDS = "only run records tell it"
 FIGURES: Mapping[str, Figure] = {
     **MEASURED,
@@ -80,18 +81,20 @@ def compare(request: ComparisonRequest, listener: Listener = silent) -> Comparis
     if all(records):
         if request.data is not None:
             raise fail("R011", "run records bring their own figures", None, "leave `-d` out, or give the two models")
-        found = _records(request, stages)
+        found, related = _records(request, stages)
     else:
-        found = _models(request, listener, stages)
-    gates = tuple(_judged(conditions, found, stages))
+        found, related = _models(request, listener, stages), True
+    gates = tuple(_judged(conditions, found, related, stages))
     status = "done" if all(gate.passed for gate in gates) else "gates failed"
     problems = tuple(dict.fromkeys((*found.diagnostics, *(problem(d) for d in stages.diagnostics))))
     return found.model_copy(update={"gates": gates, "status": status, "diagnostics": problems})
 
 
-def _judged(conditions: Sequence[Condition], found: Comparison, stages: Stages) -> Iterator[GateResult]:
-    values = _figures(found)
-    for gate, failure in judge_conditions(conditions, FIGURES, values):
+def _judged(conditions: Sequence[Condition], found: Comparison, related: bool, stages: Stages) -> Iterator[GateResult]:
+    """Every condition; between models that have nothing to do with each other none can be judged, so all of them fail."""
+    values = _figures(found) if related else {}
+    figures = FIGURES if related else {name: replace(f, missing=_UNRELATED) for name, f in FIGURES.items()}
+    for gate, failure in judge_conditions(conditions, figures, values):
         stages.note(*((failure,) if failure else ()))
         yield gate
 
@@ -295,16 +298,18 @@ def _rescaled(layers: Sequence[Layer]) -> frozenset[str]:
 # --- records -------------------------------------------------------------------------------------------------------------
 
 
-def _records(request: ComparisonRequest, stages: Stages) -> Comparison:
+def _records(request: ComparisonRequest, stages: Stages) -> tuple[Comparison, bool]:
+    """The comparison, and whether the models take and give the same, so that their figures can be judged."""
     one, two = (read_record(path) for path in (request.a, request.b))
     a, b = facts_of_record(request.a, one), facts_of_record(request.b, two)
     stages.note(*_apart(one, two))
-    return Comparison(
+    found = Comparison(
         **_difference(a, b),
         figures=tuple(_recorded(one, two)),
         layers=_recorded_layers(one, two),
         settings=tuple(_settings(one, two)),
     )
+    return found, (one.model.inputs, one.model.outputs) == (two.model.inputs, two.model.outputs)
 
 
 def _apart(one: RunRecord, two: RunRecord) -> Iterator[Diagnostic]:

@@ -156,6 +156,25 @@ def test_records(cli: Cli, place: Place, quantized: Path, tmp_path: Path) -> Non
     assert (same.nodes, same.tensors, same.weights, same.settings) == ((), (), (), ())
 
 
+def test_conditions_between_runs_of_unrelated_models_fail(
+    cli: Cli, place: Place, quantized: Path, tmp_path: Path
+) -> None:
+    """Conditions that would hold, had one model been converted twice."""
+    one = place.output.with_name("m.report.json")
+    record = RunRecord.model_validate_json(one.read_text("utf-8"))
+    model = record.model.model_copy(update={"sha256": "0" * 64, "outputs": {"other": "float32[1,2]"}})
+    other = tmp_path / "other.json"
+    other.write_text(record.model_copy(update={"model": model}).model_dump_json(), "utf-8")
+    ran = cli("compare", one, other, "--json", "-q", "--fail-on", "placement,size>1GiB")
+    assert ran.code == 5
+    assert [(g.passed, g.value) for g in found_in(ran).gates] == [(False, None)] * 2
+    assert ran.err.count("error[G002]") == 2
+    assert "compare runs of one model" in ran.err
+    retrained = record.model_copy(update={"model": record.model.model_copy(update={"sha256": "0" * 64})})
+    other.write_text(retrained.model_dump_json(), "utf-8")
+    assert cli("compare", one, other, "--json", "-q", "--fail-on", "placement,size>1GiB").code == 0
+
+
 def test_times_of_two_runs_are_compared_by_their_speed_against_fp32(
     cli: Cli, place: Place, quantized: Path, tmp_path: Path
 ) -> None:
