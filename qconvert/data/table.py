@@ -182,7 +182,12 @@ def _parse_json(record: Any, wanted: Wanted, where: str) -> tuple[dict[str, Arra
         if key not in record and inp.array is None and len(wanted.inputs) == 1 and len(others) == 1:
             key = others[0]
         if key not in record:
-            raise fail("D006", f"no key `{key}` for input `{inp.name}`; there are: {', '.join(record)}", where)
+            raise fail(
+                "D006",
+                f"no key `{key}` for input `{inp.name}`; there are: {', '.join(record)}",
+                where,
+                "rename the key, or name it in `dataset.inputs`",
+            )
         arrays[inp.name] = _json_array(record[key], inp, where)
     return arrays, _json_label(record, wanted)
 
@@ -209,7 +214,7 @@ def _lines(item: Item) -> Iterator[IO[str]]:
         try:
             file = stack.enter_context(open(item.path, encoding="utf-8-sig", newline=""))
         except OSError as error:
-            raise fail("D003", f"cannot be read: {error}", item.name) from error
+            raise fail("D003", f"cannot be read: {error}", item.name, "check its permissions, or remove it") from error
         yield file
 
 

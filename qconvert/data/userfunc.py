@@ -37,7 +37,7 @@ def load_function(spec: str, base_dir: Path) -> Callable[..., Any]:
     function = getattr(_import(path), name, None)
     if not callable(function):
         what = "not callable" if function is not None else f"no function `{name}` in the file"
-        raise fail("R012", what, path)
+        raise fail("R012", what, path, f"define `def {name}(...)` there, or correct the name behind the colon")
     return function  # type: ignore[no-any-return]
 
 
@@ -50,14 +50,14 @@ def user_error(spec: str, error: BaseException, where: str | None = None) -> QCo
             line = f" in line {trace.tb_lineno}"
         trace = trace.tb_next
     text = f"`{spec}` raised {type(error).__name__}{line}: {error}"
-    return fail("R012", text, where)
+    return fail("R012", text, where, "correct the function")
 
 
 def _import(path: Path) -> object:
     name = f"qconvert_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
-        raise fail("R012", "not a Python file", path)
+        raise fail("R012", "not a Python file", path, "name a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:

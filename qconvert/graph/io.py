@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
     try:
         return from_proto(proto, path.parent.resolve())
     except Exception as error:
-        raise fail("M005", f"the graph cannot be read: {_first_line(error)}", path) from error
+        raise fail("M005", f"the graph cannot be read: {_first_line(error)}", path, "export the model again") from error
 
 
 def save(

@@ -78,7 +78,7 @@ def read_file(path: Path) -> bytes:
             "`qconvert recipe init MODEL` writes one",
         ) from error
     except ValueError as error:
-        raise fail("R001", f"the recipe cannot be read: {error}") from error
+        raise fail("R001", f"the recipe cannot be read: {error}", None, "check its path") from error
     if len(content) > MAX_BYTES:
         raise fail("R001", f"the recipe is larger than {MAX_BYTES // 1000} kB", path, "is this a recipe?")
     return content

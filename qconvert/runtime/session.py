@@ -96,7 +96,8 @@ class Session:
         try:
             return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
         except Exception as error:
-            raise fail(code, f"the model does not run: {reason(error)}", self._where) from error
+            hint = "run the model by itself on the same inputs: the export or the sample is wrong where that fails too"
+            raise fail(code, f"the model does not run: {reason(error)}", self._where, hint) from error
 
     def close(self) -> None:
         """Nothing to end: the session goes with its last reference."""

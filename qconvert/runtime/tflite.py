@@ -23,6 +23,7 @@ from ..graph import Array
 from .timing import Clock
 
 ARENA = 64 << 20  # far more than any device has; what is really used is measured
+_UNUSUAL = "mend the operator that it names, or please report a file that qconvert has written"
 _PACKAGES = {"tflm": "tflite_micro", "litert": "ai_edge_litert", "litert-fast": "ai_edge_litert"}
 TITLES = {
     "tflm": "TensorFlow Lite Micro",
@@ -123,9 +124,11 @@ class Interpreter:
         except OSError:
             answer = None
         if answer is None:
-            raise fail("V002", f"{self.title} crashed (exit status {self._child.wait()})")
+            raise fail("V002", f"{self.title} crashed (exit status {self._child.wait()})", None, _UNUSUAL)
         if "error" in answer:
-            raise fail("V002", f"{self.title} refuses the file: {_cause(answer['log'], answer['error'])}")
+            raise fail(
+                "V002", f"{self.title} refuses the file: {_cause(answer['log'], answer['error'])}", None, _UNUSUAL
+            )
         return dict(answer)
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ class TfliteSession:
             self.close()
             raise
 
-    def run(self, feed: Feed, outputs: Sequence[str] | None = None, code: str = "V002") -> dict[str, Array]:
+    def run(self, feed: Feed, outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run one sample.
 
         Raises:

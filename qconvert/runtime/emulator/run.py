@@ -86,7 +86,8 @@ def _run(core: Core, job: Path, counting: bool) -> None:
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise fail("V008", f"the model does not run on an emulated {core.title}: {last[:400]}")
+        hint = "run it on the device itself, or set `verify: run` to leave the emulation out"
+        raise fail("V008", f"the model does not run on an emulated {core.title}: {last[:400]}", None, hint)
 
 
 def _python(core: Core, root: Path) -> list[str]:
