@@ -78,18 +78,25 @@ def affordable(
         if all(limit is None or size <= limit for size, limit in zip(more, bounds, strict=True)):
             arena, flash = more
             picked[offer.node] = Change(granularity="per-channel")
-    return picked, tuple(_notes(found, picked, free))
+    channels = sum(o.channels for o in found if o.node not in picked)
+    sizes = {"arena": arena + ARENA_BYTES * channels, "flash": flash + FLASH_BYTES * channels}
+    binding = [name for name, limit in zip(sizes, bounds, strict=True) if limit is not None and sizes[name] > limit]
+    return picked, tuple(_notes(found, picked, free, binding))
 
 
-def _notes(found: list[Offer], picked: Mapping[str, Change], free: bool) -> Iterator[Diagnostic]:
+def _notes(found: list[Offer], picked: Mapping[str, Change], free: bool, binding: list[str]) -> Iterator[Diagnostic]:
     taken, left = [o for o in found if o.node in picked], [o for o in found if o.node not in picked]
     within = f"at most {_FREE_SHARE:.0%} of the arena" if free else "the limits"
     if taken:
-        text = f"one scale a neuron in {_list(taken)}: weights {_gain(taken):.1f} dB closer for {_cost(taken)} bytes of arena, within {within}"
+        text = f"one scale a neuron in {_list(taken)}: weights {_gain(taken):.1f} dB closer for {_cost(taken)}, within {within}"
         yield Diagnostic("M101", text, None, None, Severity.NOTE)
     if left:
-        hint = "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule" if free else "raise the limits"
-        text = f"one scale for all neurons in {_list(left)}: one each would bring weights {_gain(left):.1f} dB closer for {_cost(left)} bytes of arena"
+        hint = (
+            "set `limits: {arena: ...}`, or `granularity: per-channel` by a rule"
+            if free
+            else f"raise {' and '.join(f'`limits.{name}`' for name in binding)}"
+        )
+        text = f"one scale for all neurons in {_list(left)}: one each would bring weights {_gain(left):.1f} dB closer for {_cost(left)}"
         yield Diagnostic("M101", text, None, hint, Severity.NOTE)
 
 
@@ -101,8 +108,9 @@ def _gain(offers: list[Offer]) -> float:
     return sum(o.gain_db for o in offers) / len(offers)
 
 
-def _cost(offers: list[Offer]) -> int:
-    return ARENA_BYTES * sum(o.channels for o in offers)
+def _cost(offers: list[Offer]) -> str:
+    channels = sum(o.channels for o in offers)
+    return f"{ARENA_BYTES * channels} bytes of arena and {FLASH_BYTES * channels} of flash"
 
 
 def estimated(graph: Graph, chosen: Plan) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from math import floor, isfinite, isnan, log10
 from ..evaluate.model import Confusion
 from .comparison import LayerPair
 from .record import CalibrationInfo, Histogram, NodeInfo
-from .rows import LayerRow
+from .rows import EXACT_DB, LayerRow
 from .words import decibel
 
 
@@ -51,12 +51,12 @@ _FAR = 400.0  # dB: more is beyond the precision of any float
 
 
 def sqnr_curve(rows: Sequence[LayerRow]) -> Curve | None:
-    """SQNR through the graph; exact tensors stand at the top, NaN is left out. None for less than two points."""
+    """SQNR through the graph; exact tensors (100 dB and more) stand at the top, NaN is left out. None for less than two points."""
     shown = [(row.number, row.sqnr_db) for row in rows if row.sqnr_db is not None and not isnan(row.sqnr_db)]
     values = [value for _, value in shown if isfinite(value)]
     if len(shown) < 2 or not values:
         return None
-    step, low, high = _decades(max(min(values), -_FAR), min(max(values), _FAR))
+    step, low, high = _axis(values)
     worst = {number for number, _ in sorted(shown, key=lambda pair: pair[1])[:_WORST]}
     points = tuple(
         Point(number, at(100 * (n + 0.5) / len(shown)), at(_up(value, low, high)), number in worst)
@@ -92,7 +92,7 @@ def pair_curves(layers: Sequence[LayerPair]) -> PairCurves | None:
     both = [v for p in shown for v in (p.a, p.b) if v is not None and isfinite(v)]
     if len(shown) < 2 or not both:
         return None
-    step, low, high = _decades(max(min(both), -_FAR), min(max(both), _FAR))
+    step, low, high = _axis(both)
     places = [at(100 * (n + 0.5) / len(shown)) for n in range(len(shown))]
     worst = {id(p) for p in sorted(shown, key=lambda p: p.b or 0.0)[:_WORST]}
     points = tuple(
@@ -115,6 +115,12 @@ def _db(value: float | None) -> str:
 def _up(value: float, low: float, high: float) -> float:
     """Percent from the top."""
     return 100 * (high - min(max(value, low), high)) / (high - low)
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float, float]:
+    """As `_decades`, for decibels: exact tensors stand at the top and do not stretch the axis for the others."""
+    told = [value for value in values if value < EXACT_DB] or values
+    return _decades(max(min(told), -_FAR), min(max(told), _FAR))
 
 
 def _decades(low: float, high: float) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from ..evaluate.model import Emulation, Layer, OperatorTime, Profile
 from ..verify.model import Readback, RunsAs
 from .record import NodeInfo, PlanInfo, Problem, RunRecord, TensorInfo
 
+EXACT_DB = 100.0  # what differs less was only rounded as float32 rounds, such as pixels with a code each
 _OWN_REASON = ("P001", "P003")  # reasons that differ from operator to operator
 
 
@@ -21,7 +22,7 @@ class LayerRow:
 
     Attributes:
         sqnr_db: against FP32, all earlier errors included; None where it was not measured.
-        lost_db: how much less that is than the worst of the tensors that it is computed from.
+        lost_db: how much less that is than the worst of the tensors that it is computed from; None where those are exact.
     """
 
     number: int
@@ -45,7 +46,7 @@ def layer_rows(record: RunRecord) -> tuple[LayerRow, ...]:
 
 def _lost(layer: Layer, measured: dict[str, float]) -> float | None:
     before = [measured[name] for name in layer.before if name in measured]
-    if not before or not isfinite(min(before)) or not isfinite(layer.sqnr_db):
+    if not before or not isfinite(min(before)) or min(before) >= EXACT_DB or not isfinite(layer.sqnr_db):
         return None
     return min(before) - layer.sqnr_db
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from end_to_end_support import Cli, Place
@@ -69,6 +71,25 @@ def test_what_a_layer_loses() -> None:
     assert [round(row.lost_db or 0.0, 1) for row in rows[1:9]] == [0.5] * 6 + [4.5, -3.5]
     bars = charts.losses(rows)
     assert max(bars, key=lambda bar: float(bar.height)).number == 8
+
+
+def test_exact_sources_neither_lose_nor_stretch_the_axis() -> None:
+    """An input with a code for each of its values stands at the top; what is computed from it is no loss of it."""
+    record = rich_record()
+    first, *rest = record.measurements.layers
+    layers = (
+        first.model_copy(update={"sqnr_db": 145.0}),
+        *(layer.model_copy(update={"before": (first.tensor,)}) for layer in rest),
+    )
+    measured = record.measurements.model_copy(update={"layers": layers})
+    rows = layer_rows(record.model_copy(update={"measurements": measured}))
+    assert {row.lost_db for row in rows} == {None}
+    curve = charts.sqnr_curve(rows)
+    assert curve is not None
+    assert curve.points[0].y == "0"
+    assert max(float(tick.label.split()[0]) for tick in curve.ticks) < 100
+    only = [replace(rows[0], number=n) for n in range(2)]  # all exact: an axis of their own
+    assert charts.sqnr_curve(only) is not None
 
 
 @given(st.lists(st.floats() | st.none(), max_size=8))

@@ -297,6 +297,19 @@ def test_limits_reject_a_file_that_does_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "model.tflite").exists()
 
 
+@interpreters
+@pytest.mark.parametrize(("limits", "said"), [({"arena": "1M", "flash": 200}, "raise `limits.flash`"), ({"arena": 100, "flash": 100}, "raise `limits.arena` and `limits.flash`")])  # fmt: skip
+def test_a_choice_for_memory_names_the_limit_that_binds(tmp_path: Path, limits: dict[str, object], said: str) -> None:
+    uneven = random(4, 6) * np.array([[1.0], [0.01], [0.01], [0.01]], np.float32)
+    model = onnx_model(
+        [helper.make_node("Gemm", ["x", "v"], ["y"], name="head", transB=1)], {"x": ("N", 6)}, ["y"], {"v": uneven}
+    )
+    record = run(tmp_path, model, limits=limits)
+    (note,) = (d for d in record.diagnostics if d.code == "M101")
+    assert note.hint == said
+    assert "32 bytes of arena and 96 of flash" in note.message
+
+
 def test_settings_of_this_target_are_refused_elsewhere(tmp_path: Path) -> None:
     path, data = place(tmp_path, small())
     with pytest.raises(QConvertError, match="keep_layout"):
