@@ -147,7 +147,7 @@ def _check_settings(kind: str, settings: DatasetSettings) -> None:
 def _choose(part: _Part, settings: DatasetSettings, wanted: Wanted, text: str) -> Samples:
     total = sum(s.rows for s in part.sources)
     if not total:
-        raise fail("D002", "the files hold no rows", part.folder)
+        raise fail("D002", "the files hold no rows", part.folder, "put samples into them")
     if total < wanted.batch:
         hint = "add samples, or export the model with a free batch size"
         text = f"the model's batch is fixed at {wanted.batch}, only {total} rows are there"

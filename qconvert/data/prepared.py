@@ -50,7 +50,12 @@ class PreparedFile(Source):
         if plan.rows != 1:
             raise fail("D004", f"`{self.spec}` returned {plan.rows} rows", self.name, "return one sample for each file")
         if self.labelled and plan.label is None:
-            raise fail("D009", f"`{self.spec}` returned no `{self.wanted.labels[0]}`", self.name)
+            raise fail(
+                "D009",
+                f"`{self.spec}` returned no `{self.wanted.labels[0]}`",
+                self.name,
+                "let it return the label too, or correct `dataset.labels`",
+            )
         return Row(index, row_arrays(plan, arrays, 0), row_label(plan, arrays, 0))
 
 

@@ -88,7 +88,12 @@ def user_metrics(
 def _paired(user: UserMetric, before: dict[str, float], after: dict[str, float], count: int) -> tuple[Metric, ...]:
     if before.keys() != after.keys():
         names = f"{', '.join(before) or 'none'} for FP32, {', '.join(after) or 'none'} for the result"
-        raise fail("R012", f"`{user.name}` returned different names: {names}", user.file)
+        raise fail(
+            "R012",
+            f"`{user.name}` returned different names: {names}",
+            user.file,
+            "let it return the same names for every batch",
+        )
     return tuple(
         metric(name, before[name], after[name], higher_is_better=_higher_is_better(user, name), samples=count)
         for name in before

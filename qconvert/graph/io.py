@@ -154,7 +154,9 @@ def _parse(path: Path) -> onnx.ModelProto:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise fail("M001", f"the model cannot be read: {error.strerror}", path) from error
+        raise fail(
+            "M001", f"the model cannot be read: {error.strerror}", path, "check the path and its permissions"
+        ) from error
     if content.startswith(b"version https://git-lfs"):
         raise fail("M002", "this is a pointer of Git LFS, not the model itself", path, "run `git lfs pull`")
     try:
@@ -240,7 +242,12 @@ def _check(path: Path, proto: onnx.ModelProto) -> None:
                 path,
                 "re-export the model with shapes; dimensions may be symbolic",
             ) from error
-        raise fail("M005", f"the ONNX checker refuses the model: {text[:400]}", path) from error
+        raise fail(
+            "M005",
+            f"the ONNX checker refuses the model: {text[:400]}",
+            path,
+            "export the model again, or mend that place",
+        ) from error
 
 
 def _has_external(proto: onnx.ModelProto) -> bool:

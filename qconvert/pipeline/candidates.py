@@ -55,7 +55,7 @@ class Workshop:
             )
         dataset = open_data(self.request, self.first, self.stages)
         if dataset is None:
-            raise fail("D001", "no dataset", self.request.data)
+            raise fail("D001", "no dataset", self.request.data, "give a folder with `-d`")
         return dataset
 
     def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] = lambda: False) -> Built:

@@ -136,7 +136,12 @@ def _given(output: Array, label: Any, where: str) -> tuple[Array, Array]:
         shapes = f"labels of shape {list(labels.shape)} do not fit to class numbers of shape {list(output.shape)}"
         raise fail("D009", shapes, where, HINT)
     if labels.min() < 0:
-        raise fail("D009", f"label {labels.min()}: classes are counted from 0", where)
+        raise fail(
+            "D009",
+            f"label {labels.min()}: classes are counted from 0",
+            where,
+            "number the classes from 0 in the labels",
+        )
     rows = output.shape[0] if output.ndim else 1
     return output.astype(np.int64).reshape(rows, -1), labels.reshape(rows, -1)
 
