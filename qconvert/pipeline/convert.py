@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -45,7 +46,7 @@ from .half import range_notes, ranges_of
 from .holdout import with_holdout
 from .measure import Made, measure, raise_errors
 from .planning import Planned, make_plan, target_of
-from .record import data_info, make_record, model_info
+from .record import data_info, make_record, model_info, problem
 from .reports import stage_reports, stale_reports
 from .sparsity import note as sparsity_note
 from .sparsity import sparsity_of
@@ -305,11 +306,24 @@ def _judge(
 # --- publication -------------------------------------------------------------------------------------------------------
 
 
+def _older(files: Sequence[Path]) -> Diagnostic:
+    text = f"files of an earlier run stay as they were: {', '.join(f.name for f in files)}"
+    hint = "this report is about the rejected model; delete them if they must not be deployed any more"
+    return Diagnostic("G102", text, str(files[0].parent), hint, Severity.NOTE)
+
+
 def _publish(
     record: RunRecord, recipe: Recipe, files: list[Path], companions: tuple[Path, ...], place: Destination, folder: Path
 ) -> RunRecord:
     """Name the outputs, write the reports beside them, and rename everything into place, the model last."""
     accepted = record.status == "done"
+    older = (
+        []
+        if accepted
+        else [f for f in (place.artefact, *map(place.artefact.with_name, (c.name for c in companions))) if f.exists()]
+    )
+    if older:
+        record = record.model_copy(update={"diagnostics": (*record.diagnostics, problem(_older(older)))})
     extra = list(companions) if accepted else []
     model = place.artefact if accepted else place.rejected
     names = [f.name for f in (*files[1:], *extra)]

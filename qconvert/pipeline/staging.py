@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from ..errors import QConvertError, fail
 
 ARTEFACTS = (".onnx", ".tflite")
+_ENDING = re.compile(r"\.[A-Za-z]{2,}")  # of a file; folders end in `.int8`, `.v1`, `.d` and such
 _PIECE = 1 << 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -59,7 +61,7 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
 
     Raises:
         QConvertError: O003 if the result would replace an input or lie in the dataset, O001 if a file is in the way, R009 if
-            the file's extension is not the target's.
+            the file's extension is not the target's, or is that of no model.
     """
     if output.suffix in ARTEFACTS:
         if output.suffix != extension:
@@ -68,6 +70,7 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
             )
         found = Destination(output.parent, output.stem, extension, reports)
     else:
+        _no_other_file(output, extension)
         found = Destination(output, "model", extension, reports)
     with guarded(output):
         _nothing_in_the_way((found.artefact, found.rejected, found.report), (found.folder, reports or found.folder))
@@ -77,13 +80,25 @@ def destination(output: Path, extension: str, inputs: tuple[Path, ...], reports:
     return found
 
 
+def _no_other_file(output: Path, extension: str) -> None:
+    """Refuse what looks like the name of a file of another kind; a folder that exists may have any name.
+
+    Raises:
+        QConvertError: R009.
+    """
+    if _ENDING.fullmatch(output.suffix) and not output.exists():
+        text = f"the name ends in {output.suffix}, this target writes {extension} files"
+        other = f"`{output.with_suffix('')}` for a folder"
+        raise fail("R009", text, output, f"name the output `{output.with_suffix(extension).name}`, or {other}")
+
+
 def check_output(output: Path) -> None:
     """Refuse a file where a folder is needed.
 
     Raises:
         QConvertError: R009.
     """
-    if output.suffix in ARTEFACTS:
+    if output.suffix in ARTEFACTS or (_ENDING.fullmatch(output.suffix) and not output.exists()):
         text = "several targets need a folder for their results"
         raise fail("R009", text, output, f"`-o {output.with_suffix('')}` receives a folder for each target")
 

@@ -56,6 +56,22 @@ def test_folder_is_made(cli: Cli, place: Place) -> None:
     assert sorted(p.name for p in deep.iterdir()) == ["model.onnx", "model.report.json"]
 
 
+@pytest.mark.parametrize("name", ["out.txt", "out.tfl"])
+def test_a_name_that_ends_as_no_model_does_is_refused(cli: Cli, place: Place, name: str) -> None:
+    ran = cli("convert", place.model, "-t", "x86-vnni", "-d", place.data, "-o", place.root / name, "-q")
+    assert (ran.code, "error[R009]" in ran.err) == (2, True)
+    assert f"name the output `{Path(name).stem}.onnx`, or `" in ran.err
+    assert not (place.root / name).exists()
+
+
+def test_a_folder_may_end_in_a_version_and_one_that_exists_in_anything(cli: Cli, place: Place) -> None:
+    (place.root / "old.txt").mkdir()
+    for name in ("run.int8", "old.txt"):
+        ran = cli("convert", place.model, "-t", "x86-vnni", "-d", place.data, "-o", place.root / name, *QUICK)
+        assert ran.code == 0
+        assert (place.root / name / "model.onnx").exists()
+
+
 def test_older_result_is_replaced_and_a_stale_rejected_one_removed(cli: Cli, place: Place) -> None:
     place.output.parent.mkdir()
     for name in ("m.onnx", "m.report.json", "m.rejected.onnx", "other.onnx"):
@@ -90,6 +106,9 @@ def test_failed_gate(cli: Cli, place: Place, gate: str, how: tuple[str, ...]) ->
     onnx.checker.check_model(str(place.output.with_name("m.rejected.onnx")))
     report = json.loads((place.output.parent / "m.report.json").read_text())
     assert report["status"] == "gates failed"
+    assert [p["message"] for p in report["diagnostics"] if p["code"] == "G102"] == [
+        "files of an earlier run stay as they were: m.onnx"
+    ]
     assert report["outputs"][0]["path"].endswith("m.rejected.onnx")
     if how == ("--json",):
         assert ran.json["status"] == "gates failed"
