@@ -22,7 +22,7 @@ from .effects import idle, refuse_broken_promises, refuse_unknown_sizes
 from .events import Stages
 from .given import from_table, still_true
 from .prices import affordable, merged
-from .suitable import fixed_shapes, refuse, refuse_float
+from .suitable import ASSUMED, fixed_shapes, refuse, refuse_float
 
 _WORTH = (
     0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
@@ -79,6 +79,28 @@ class _Question:
         return plan(graph, self.target, self.recipe, shapes, nodes, rules.tensors, kept or {}, self.spans)
 
 
+def _fixed(graph: Graph, ask: _Question) -> Graph:
+    """The graph with fixed sizes, where the target needs them.
+
+    Raises:
+        QConvertError: M010 for an open dimension, behind M014 for operators that would be refused with a size for it too.
+    """
+    try:
+        return fixed_shapes(graph, ask.target, ask.recipe)
+    except QConvertError as unnamed:
+        names = {d for n in graph.feeds for d in (graph.type_of(n).shape or ())[1:] if isinstance(d, str)}
+        sizes = {**dict.fromkeys(sorted(names), ASSUMED), **ask.recipe.shapes}
+        supposed = replace(ask, recipe=ask.recipe.model_copy(update={"shapes": sizes}))
+        try:
+            canonical, chosen = _best_form(fixed_shapes(graph, ask.target, supposed.recipe), supposed)
+            refuse_float(ask.target, canonical.graph, chosen)
+        except QConvertError as refused:
+            told = [found for found in refused.diagnostics if found.code == "M014"]
+            missing = [replace(d, message=f"{d.message}; above, {ASSUMED} was assumed") for d in unnamed.diagnostics]
+            raise QConvertError((*told, *missing) if told else unnamed.diagnostics) from None
+        raise
+
+
 def make_plan(
     model: Path,
     recipe: Recipe,
@@ -108,7 +130,7 @@ def make_plan(
     stages.note(*idle(recipe), *lifted.notes, *notes)
     ask = _Question(target, recipe, source, feed, {**lifted.spans, **listed})
     with stages.stage("plan"):
-        canonical, chosen = _best_form(fixed_shapes(lifted.graph, target, recipe), ask)
+        canonical, chosen = _best_form(_fixed(lifted.graph, ask), ask)
         if chosen.opset > canonical.graph.opset:
             raised = canonicalize(canonical.graph, chosen.opset, target.lowers)
             rewrites, notes = (*canonical.applied, *raised.applied), (*canonical.diagnostics, *raised.diagnostics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..plan import Kind, Plan, Reason
 from ..recipe import Recipe
 from ..targets import Target
 
+ASSUMED = 64  # for a dimension that is open, where anything is to be said before it is known
 _CHUNK = 1 << 22  # values looked at together, so that a mapped weight is never held in memory as a whole
 
 
@@ -57,7 +59,7 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
                     "M010",
                     f"dimension {place} of input `{name}` is open ({dim or 'unnamed'}), {target.title} files have fixed sizes",
                     None,
-                    f"give its size: `shapes: {{{dim or 'name'}: 64}}`, or export the model with a fixed one",
+                    f"give its size: `shapes: {{{dim or 'name'}: {ASSUMED}}}`, or export the model with a fixed one",
                 )
         types[name] = TensorType(
             kind.dtype, tuple(d if isinstance(d, int) else recipe.shapes.get(d or "", 1) for d in dims)
@@ -69,8 +71,9 @@ def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
     """Refuse what would stay float, on targets that run integers only.
 
     Raises:
-        QConvertError: M014 for every such node, with the reason and what to do.
+        QConvertError: M014 for every such node, with the reason; what to do is said once for all that it helps.
     """
+    said: set[str | None] = set()
     found = [
         Diagnostic(
             "M014",
@@ -82,7 +85,15 @@ def refuse_float(target: Target, graph: Graph, chosen: Plan) -> None:
         if chosen.nodes[node.name].kind not in (Kind.INTEGER, Kind.ABSORBED)
     ]
     if found:
-        raise QConvertError(found)
+        raise QConvertError([_once(each, said) for each in found])
+
+
+def _once(found: Diagnostic, said: set[str | None]) -> Diagnostic:
+    """Without a hint that an earlier message has given."""
+    if found.hint in said:
+        return replace(found, hint=None)
+    said.add(found.hint)
+    return found
 
 
 def _advice(target: Target, node: Node, reason: Reason | None) -> str:

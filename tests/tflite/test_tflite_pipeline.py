@@ -282,6 +282,22 @@ def test_what_cannot_run_is_refused_before_calibration(op: str, tmp_path: Path) 
     assert not list((tmp_path / "out").glob("*.tflite"))
 
 
+def test_operators_are_refused_before_a_size_is_asked_for_and_advice_is_given_once(tmp_path: Path) -> None:
+    scales = {"s": np.array([1, 1, 2, 2], np.float32)}
+    nodes = [
+        helper.make_node("Resize", ["x", "", "s"], ["a"], name="one", mode="cubic"),
+        helper.make_node("Resize", ["a", "", "s"], ["y"], name="two", mode="cubic"),
+    ]
+    onnx.save(onnx_model(nodes, {"x": ("N", 2, "H", 4)}, ["y"], scales), tmp_path / "net.onnx")
+    request, _ = make_request(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "nothing", None, "tflite-micro", {})
+    with pytest.raises(QConvertError) as caught:
+        convert(request)
+    found = caught.value.diagnostics
+    assert [d.code for d in found] == ["M014", "M014", "M010"]
+    assert [bool(d.hint) for d in found] == [True, False, True]
+    assert "shapes: {H: 64}" in (found[2].hint or "")
+
+
 def test_open_sizes_are_refused_and_given_ones_are_taken(tmp_path: Path) -> None:
     model = one("Relu", ["x"], ("N", 3, "H", 8))
     with pytest.raises(QConvertError, match="H") as caught:
