@@ -16,6 +16,7 @@ from .weights import Mapped, Weight, dtype_name, onnx_dtype, weight
 
 Store: TypeAlias = Callable[[str, Weight], onnx.TensorProto]
 _Kind = onnx.AttributeProto
+_PLAIN_IR = 10  # every onnxruntime that this package takes knows it
 
 
 # --- to a Graph ----------------------------------------------------------------------------------------------------------
@@ -36,9 +37,21 @@ def from_proto(proto: onnx.ModelProto, folder: Path = Path()) -> Graph:
         proto.graph,
         folder,
         opsets={_domain(o.domain): o.version for o in sorted(proto.opset_import, key=lambda o: o.domain)},
-        ir_version=proto.ir_version,
+        ir_version=_needed_ir(proto),
         metadata={entry.key: entry.value for entry in proto.metadata_props},
     )
+
+
+def _needed_ir(proto: onnx.ModelProto) -> int:
+    """The IR version that the model needs: exporters write the newest, which runtimes refuse for years after.
+
+    From `_PLAIN_IR` on, versions only add element types and operators, and whoever knows an operator set knows those.
+    """
+    opset = max((o.version for o in proto.opset_import if not _domain(o.domain)), default=1)
+    if proto.ir_version <= _PLAIN_IR or opset > onnx.defs.onnx_opset_version():
+        return int(proto.ir_version)
+    needed = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
+    return min(int(proto.ir_version), max(_PLAIN_IR, needed))
 
 
 def _graph(proto: onnx.GraphProto, folder: Path, **more: Any) -> Graph:

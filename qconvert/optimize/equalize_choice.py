@@ -161,7 +161,10 @@ class Judge:
         read, written = self._weight_reach(1), self._weight_reach(-1)
         pairs = [(reach**alpha, read ** (1 - alpha)) for alpha in alphas]
         pairs += [(np.sqrt(written), np.sqrt(read))] if written.any() else []
-        return [_limited(above, below, (reach > 0) & (read > 0)) for above, below in pairs]
+        alive = (reach > 0) & (
+            read > 0
+        )  # the numbers behind them may be 0 elsewhere: the weights that write a pruned channel
+        return [_limited(above, below, alive & (above > 0) & (below > 0)) for above, below in pairs]
 
     def _weight_reach(self, power: int) -> Array:
         """Largest magnitude [channels] of the weights that read (1) or write (-1) the group."""

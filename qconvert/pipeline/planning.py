@@ -23,6 +23,7 @@ from .events import Stages
 from .given import from_table, still_true
 from .prices import affordable, merged
 from .suitable import ASSUMED, fixed_shapes, refuse, refuse_float
+from .unmet import unmet_mode
 
 _WORTH = (
     0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
@@ -148,7 +149,7 @@ def make_plan(
         if ask.spans and not with_data:
             ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra)
             stages.note(*notes)
-    stages.note(*canonical.diagnostics, *_faster(canonical.graph, ask, chosen))
+    stages.note(*canonical.diagnostics, *_faster(canonical.graph, ask, chosen), *unmet_mode(recipe, target, chosen))
     return Planned(target, lifted, canonical, chosen, ask.spans, choices=extra)
 
 
@@ -202,7 +203,8 @@ _NOTICEABLE = 1.15
 def _faster(graph: Graph, ask: _Question, chosen: Plan) -> tuple[Diagnostic, ...]:
     """A note where leaving more layers float would be predicted to be clearly faster."""
     wanted = ask.recipe.integer_macs
-    without = ask.recipe.mode in HALVES or chosen.count(Kind.WEIGHT_ONLY)  # nobody asked for integers
+    stored = ask.recipe.mode in ("weight-only", "codebook") or chosen.count(Kind.WEIGHT_ONLY)
+    without = ask.recipe.mode in HALVES or stored  # nobody asked for integers
     if not wanted or not chosen.prediction.macs or without:
         return ()
     if chosen.prediction.integer_share < wanted / 2:

@@ -170,7 +170,10 @@ class _Tuning:
                 ended="; ".join(line for line in (search.ended, self._limit) if line) if not trials[winner].met else "",
                 log=tuple(self._log),
             )
-            return self._write(result, search.recipes[winner])
+            if search.timed_out:
+                self._say("`--resume` goes on from here, with more `--time`")
+                result = result.model_copy(update={"log": tuple(self._log)})
+            return self._write(result, search.recipes[winner], keep_state=search.timed_out)
 
     def _over(self) -> bool:
         return self.request.seconds is not None and time.monotonic() - self._started > self.request.seconds
@@ -255,8 +258,12 @@ class _Tuning:
 
     # --- results -------------------------------------------------------------------------------------------------------
 
-    def _write(self, result: TuneResult, recipe: Recipe) -> TuneResult:
-        """Convert with the winning recipe, and write recipe, data and picture beside the model."""
+    def _write(self, result: TuneResult, recipe: Recipe, keep_state: bool) -> TuneResult:
+        """Convert with the winning recipe, and write recipe, data and picture beside the model.
+
+        Args:
+            keep_state: a later search may go on from the state.
+        """
         folder, names = self.names.place.folder, self.names
         moved = rebased(recipe, self.base.base_dir, folder)
         trial = result.trials[result.winner]
@@ -274,7 +281,7 @@ class _Tuning:
         with staged(folder) as stage:
             for path, text in texts.items():
                 (stage / path.name).write_text(text, encoding="utf-8")
-            publish([(stage / path.name, path) for path in texts], [names.state])
+            publish([(stage / path.name, path) for path in texts], [] if keep_state else [names.state])
         return final
 
     def _converted(self, request: Request, trial: Trial) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     """
     forms = [f for f in _forms(target, format_, wish) if call.node.op in f.ops]
     if not forms:
-        return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} in few bits")
+        how = f"as `{wish.levels}`" if wish.levels else "in few bits"
+        return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} {how}")
     broken: Reason | None = None
     for form in forms:
         block = _block(form, wish, _length(call))

@@ -57,7 +57,7 @@ class NodeGroup:
 
     Attributes:
         share: of all multiply-accumulates, 0..1.
-        first: name of the first one.
+        first: name of the one whose reason is shown: the first of those with most work.
     """
 
     count: int
@@ -79,7 +79,7 @@ def node_groups(plan: PlanInfo) -> tuple[NodeGroup, ...]:
 
 
 def _group(nodes: list[NodeInfo], macs: int) -> NodeGroup:
-    first = nodes[0]
+    first = max(nodes, key=lambda node: node.macs)
     share = sum(n.macs for n in nodes) / macs if macs else 0.0
     ops = tuple(dict.fromkeys(n.op for n in nodes))
     return NodeGroup(len(nodes), first.kind, share, first.reason_code, first.reason, first.name, ops)

@@ -93,12 +93,13 @@ class Search:
         self.trials: list[Trial] = []
         self.recipes: list[Recipe] = []
         self.ended = ""
+        self.timed_out = False
 
     def run(self) -> int:
         """Search, and return the index of the best trial."""
         best = self._try("as given", self._recipe, ())
         for variant in self._variants:
-            if best.met or self._over():
+            if best.met or self._late():
                 break
             best = self._varied(best, variant)
         if not self._goals.accurate(best.outcome):
@@ -149,7 +150,7 @@ class Search:
         tried: set[tuple[str, tuple[str, ...], str]] = set()
         size, failed = 1, 0
         for _ in range(ROUNDS):
-            if self._over():
+            if self._late():
                 self._end("the time is up")
                 return
             base = with_moves(self._recipe, [move_of(step) for step in steps])
@@ -172,6 +173,11 @@ class Search:
 
         self._end(f"{ROUNDS} rounds of changes were made")
 
+    def _late(self) -> bool:
+        """Whether the time is up; that there was something left to try is remembered."""
+        self.timed_out = self.timed_out or self._over()
+        return self.timed_out
+
     def _end(self, why: str) -> None:
         self.ended = why
         self._say(why)
@@ -179,7 +185,7 @@ class Search:
     def _trim(self, before: tuple[Step, ...], last: tuple[Step, ...]) -> None:
         """The fewest of the last changes that still meet the goals, by halving."""
         low, high = 0, len(last)
-        while high - low > 1 and not self._over():
+        while high - low > 1 and not self._late():
             middle = (low + high) // 2
             trial = self._try(f"only {_named(last[:middle])}", self._recipe, (*before, *last[:middle]))
             low, high = (low, middle) if self._goals.accurate(trial.outcome) else (middle, high)

@@ -40,6 +40,19 @@ def test_round_trip() -> None:
     np.testing.assert_array_equal(output(again), output(graph))
 
 
+def test_a_format_version_beyond_what_the_operators_need_is_lowered() -> None:
+    proto = conv_model()
+    proto.ir_version = 99  # that of a later onnx
+    graph = from_proto(proto)
+    np.testing.assert_array_equal(output(graph), output(from_proto(conv_model())))
+    assert to_proto(graph).ir_version == 10
+    for opset, needed in ((21, 10), (23, 11)):
+        proto.opset_import[0].version = opset
+        assert from_proto(proto).ir_version == needed
+    proto.ir_version = 8
+    assert from_proto(proto).ir_version == 8, "never raised"
+
+
 def test_external_weights_stay_mapped(stored: Path) -> None:
     graph = load(stored)
     assert all(isinstance(weight, Mapped) for weight in graph.weights.values())

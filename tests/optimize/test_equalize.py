@@ -101,6 +101,24 @@ def test_candidates_are_range_against_weight() -> None:
         np.testing.assert_allclose(got, wanted / np.exp2(np.median(np.log2(wanted))), rtol=1e-4)
 
 
+@pytest.mark.parametrize("pruned", ["w1", "w2"])
+def test_a_channel_whose_weights_are_all_pruned_keeps_its_scale(pruned: str) -> None:
+    graph = mlp()
+    weights = {name: found.numpy().copy() for name, found in graph.weights.items()}
+    weights[pruned][(slice(None), 0) if pruned == "w1" else 0] = 0
+    biased = MLP.replace("MatMul(x, w1)", "Gemm(x, w1, b1)")  # its bias is all that the channel carries
+    graph = text_model(biased, b1=np.ones(10, np.float32), **weights)
+    plan = plan_of(graph)
+    (group,) = find_groups(graph, plan, None)
+    constant = lambda node, index: graph.weights[graph.by_name[node].input(index)].numpy()  # noqa: E731
+    seen = observe(graph, plan, [group], feeds_of(graph, 5), 1)
+    judge = Judge(graph, plan, group, seen, constant, EVERYWHERE.calibration)
+    with np.errstate(all="raise"):
+        scales = judge.candidates([0.7, 1.0])
+    assert scales[-1][0] == 1
+    assert np.isfinite(scales).all()
+
+
 def test_the_result_does_not_depend_on_how_the_model_was_scaled_before() -> None:
     graph = mlp(1)
     feeds = feeds_of(graph, 8)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from end_to_end_support import Cli, Place
+from quantize_support import random, text_model
 
+from qconvert.graph import save
 from qconvert.pipeline.planning import target_of
 from qconvert.pipeline.words import vocabulary
 from qconvert.recipe import Recipe
@@ -88,3 +91,19 @@ def test_what_nothing_reads_is_said(place: Place, cli: Cli, key: str, value: obj
 def test_a_method_that_reads_the_percentile(place: Place, cli: Cli) -> None:
     some = ("--set", "calibration.percentile=99", "--set", "calibration.method=percentile")
     assert "R101" not in cli("plan", place.model, "-t", "x86-vnni", *some).err
+
+
+def test_a_mode_that_no_node_takes_is_said(tmp_path: Path, cli: Cli) -> None:
+    text = "(float[1,16,8,8] x) => (float[1,32,8,8] y) { p = Sigmoid(x)\ny = Conv<pads=[1,1,1,1]>(p, w) }"
+    path = tmp_path / "conv.onnx"
+    save(text_model(text, w=random(32, 16, 3, 3)), path)
+    everywhere = ("--set", "placement=everywhere")
+    ran = cli("plan", path, "-t", "x86-vnni", "--mode", "dynamic", *everywhere)
+    assert (ran.code, "warning[P102]: no node has ranges that are measured" in ran.err) == (0, True), ran
+    assert "2 nodes are static" in ran.err
+    assert "P102" not in cli("plan", path, "-t", "x86-vnni", "--mode", "static", *everywhere).err
+    ran = cli("plan", path, "-t", "tensorrt", "--mode", "weight-only", "--set", "weights.levels=nvfp4")
+    assert (ran.code, "no form for the weight of Conv as `nvfp4`" in ran.err) == (0, True), ran
+    assert "P101" not in ran.err
+    assert "as `nvfp4`" in ran.out, "the reason of the layer, not that of a node without weights"
+    assert "P102" not in cli("plan", path, "-t", "x86-vnni", "--mode", "weight-only").err
