@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import QConvertError, fail
-from ..graph import Array, Graph, Held, bytes_outside
+from ..graph import Array, Graph, Held, bytes_outside, load
 
 # From 1.29 on, onnxruntime reports every session to its maker (names and hashes of graph and weights among it) unless this is
 # set before it is imported. A converter of other people's models must not do that behind their back.
@@ -79,12 +79,26 @@ class Session:
         if options.profile is not None:
             settings.enable_profiling, settings.profile_file_prefix = True, options.profile
         try:
-            source = model if isinstance(model, bytes) else str(model)
-            self._session = ort.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+            self._session = self._opened(model, settings)
         except Exception as error:  # onnxruntime raises its own exception classes, all of them mean: not loadable
             raise load_error(error, code, where) from error
         self.inputs: dict[str, str] = {i.name: i.type for i in self._session.get_inputs()}
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    @staticmethod
+    def _opened(model: bytes | Path, settings: Any) -> Any:
+        import onnxruntime as ort
+
+        providers = ["CPUExecutionProvider"]
+        if isinstance(model, bytes):
+            return ort.InferenceSession(model, settings, providers=providers)
+        try:
+            return ort.InferenceSession(str(model), settings, providers=providers)
+        except Exception as error:
+            if "Unsupported model IR version" not in str(error):
+                raise
+        settings.add_session_config_entry(DATA_FOLDER, str(model.parent))
+        return ort.InferenceSession(_with_needed_version(model), settings, providers=providers)
 
     def run(self, feed: Feed, outputs: Sequence[str] | None = None, code: str = "M009") -> dict[str, Array]:
         """Run one batch and return the outputs by name.
@@ -109,6 +123,12 @@ class Session:
     def end_profile(self) -> Path:
         """Stop profiling and return the file."""
         return Path(self._session.end_profiling())
+
+
+def _with_needed_version(model: Path) -> bytes:
+    """A file whose IR version is too new for the runtime, with the one that its operators need."""
+    ir_version = bytes((0x08, load(model).ir_version))  # of the messages' fields, the one that comes last counts
+    return model.read_bytes() + ir_version
 
 
 def is_large_file(model: bytes | Path) -> bool:

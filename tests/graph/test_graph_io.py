@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qconvert.errors import QConvertError
 from qconvert.graph import Graph, Mapped, from_proto, io, load, rename_data, save, serialize, to_proto
-from qconvert.runtime import opened
+from qconvert.runtime import Session, opened
 
 FEED = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
 
@@ -51,6 +51,14 @@ def test_a_format_version_beyond_what_the_operators_need_is_lowered() -> None:
         assert from_proto(proto).ir_version == needed
     proto.ir_version = 8
     assert from_proto(proto).ir_version == 8, "never raised"
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_files_of_a_later_onnx_run_as_they_are(tmp_path: Path, external: bool) -> None:
+    proto, path = conv_model(), tmp_path / "new.onnx"
+    proto.ir_version = 99
+    onnx.save(proto, path, save_as_external_data=external, location="new.bin", size_threshold=0)
+    np.testing.assert_array_equal(Session(path).run(FEED)["y"], output(from_proto(conv_model())))
 
 
 def test_external_weights_stay_mapped(stored: Path) -> None:
