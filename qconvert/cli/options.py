@@ -202,11 +202,31 @@ def share(text: str, option: str) -> float:
     """A share such as `0.5%` or `0.005`.
 
     Raises:
-        QConvertError: R011 for anything else.
+        QConvertError: R011 for anything else, and for what is beyond 0 and 1.
     """
     import re
 
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(%|)", text.strip())
+    found = re.fullmatch(r"(-?)([0-9]+(?:\.[0-9]+)?|\.[0-9]+) ?(%|)", text.strip())
     if found is None:
         raise fail("R011", f"`{option}` wants a number or a percentage: {text}", None, f"for instance `{option} 0.5%`")
-    return float(found[1]) / (100 if found[2] else 1)
+    sign, number, percent = found.groups()
+    if sign:
+        raise fail(
+            "R011", f"`{option}` wants a share that is not negative: {text}", None, f"for instance `{option} 0.5%`"
+        )
+    value = float(number) / (100 if percent else 1)
+    if value > 1:
+        hint = f"for instance `{option} 0.5%`" if percent or float(number) > 100 else f"write `{option} {number}%`"
+        raise fail("R011", f"`{option}` wants a share of at most 100%: {text}", None, hint)
+    return value
+
+
+def positive(value: float, option: str) -> float:
+    """A number above 0.
+
+    Raises:
+        QConvertError: R011 for anything else.
+    """
+    if not 0 < value < float("inf"):
+        raise fail("R011", f"`{option}` wants a positive number: {value:g}", None, f"for instance `{option} 1.5`")
+    return value

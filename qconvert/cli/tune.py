@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import fail
 from .console import out, progress, show_diagnostics
-from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds, share
+from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, positive, seconds, share
 
 
 def tune(
@@ -52,13 +54,16 @@ def tune(
     from ..pipeline.tune import tune as run
     from ..report.pareto import tune_text
 
-    request, notes = make_request(model, output, data, recipe, target, overrides(set_), True, threads)
+    if min_sqnr is not None and not isfinite(min_sqnr):
+        raise fail("R011", f"`--min-sqnr` wants a number of dB: {min_sqnr}", None, "for instance `--min-sqnr 20`")
+    speedup = None if min_speedup is None else positive(min_speedup, "--min-speedup")
     drop = None if max_drop is None else share(max_drop, "--max-drop")
     time = None if limit is None else seconds(limit, "--time")
+    request, notes = make_request(model, output, data, recipe, target, overrides(set_), True, threads)
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:
-        asked = TuneRequest(request, drop, min_sqnr, min_speedup, time, resume)
+        asked = TuneRequest(request, drop, min_sqnr, speedup, time, resume)
         found = run(asked, listener, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
     if as_json:
         print(found.model_dump_json(indent=1))

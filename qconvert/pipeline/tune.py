@@ -71,7 +71,13 @@ def tune(
     """
     if request.max_drop is None and request.min_sqnr is None and request.min_speedup is None:
         raise fail("R011", "no goal is given", None, "add `--max-drop 0.5%`, `--min-sqnr 20` or `--min-speedup 1.5`")
-    return _Tuning(request, listener, say).run()
+    tuning = _Tuning(request, listener, say)
+    try:
+        return tuning.run()
+    except BaseException as stop:
+        if not isinstance(stop, Exception) and tuning.state.path.exists():  # interrupted or terminated
+            say(f"what was measured is kept in {tuning.state.path}; the same command with `--resume` goes on")
+        raise
 
 
 class _Tuning:

@@ -31,7 +31,7 @@ def _parts(found: TuneResult) -> Iterator[RenderableType]:
     )
     yield head.append(f"  {'; '.join(found.goals)}", "default")
     yield _table(found)
-    yield _changes(winner)
+    yield _changes(winner, found.winner)
     for limit in winner.limits:
         yield Text(f"what limits it: {limit}", style="red")
     if found.ended:
@@ -72,9 +72,12 @@ def _figures(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _changes(winner: Trial) -> Text:
+def _changes(winner: Trial, index: int) -> Text:
+    """What the best recipe changes; the first that was tried is the one that was given."""
+    if not winner.steps and index:
+        return Text(f"changed: {winner.name}")
     if not winner.steps:
-        return Text("nothing had to be changed" if winner.met else "no change of layers is part of the best recipe")
+        return Text("nothing had to be changed" if winner.met else "no change is part of the best recipe")
     text = Text("changed, and why", style="bold")
     for step in winner.steps:
         why = f"the error at `{step.about}` limits the output to {decibel(step.before_db)}; without it {decibel(step.after_db)} are predicted, for {step.us:+.1f} us"

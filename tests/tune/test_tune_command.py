@@ -65,6 +65,33 @@ def test_an_unreachable_goal_writes_the_best_as_rejected(cli: Cli, tmp_path: Pat
     assert not (tmp_path / "out" / "model.onnx").exists()
 
 
+def test_a_search_that_ran_out_of_time_goes_on(cli: Cli, tmp_path: Path) -> None:
+    model, recipe, data = make_case(tmp_path)
+    arguments = ("tune", model, "-r", recipe, "-d", data, "--min-sqnr", 35, "-o", tmp_path / "out")
+    ran = cli(*arguments, "--time", "0s")
+    assert (ran.code, "`--resume` goes on" in ran.err) == (5, True), ran
+    assert (tmp_path / "out" / "model.tune-state.json").exists()
+    ran = cli(*arguments, "--resume")
+    assert (ran.code, "resumed with 1 recipes" in ran.err) == (0, True), ran
+    assert not (tmp_path / "out" / "model.tune-state.json").exists(), "nothing is left to go on with"
+
+
+@pytest.mark.parametrize(
+    ("goal", "says"),
+    [
+        (("--max-drop", "5"), "`--max-drop 5%`"),
+        (("--max-drop", "500%"), "at most 100%"),
+        (("--max-drop", "-0.5%"), "not negative"),
+        (("--min-speedup", "0"), "positive"),
+        (("--min-speedup", "-1"), "positive"),
+        (("--min-sqnr", "nan"), "a number"),
+    ],
+)
+def test_goals_that_cannot_be_meant_are_refused(cli: Cli, tmp_path: Path, goal: tuple[str, str], says: str) -> None:
+    ran = cli("tune", tmp_path / "m.onnx", "-t", "x86-vnni", "-d", tmp_path, *goal, "-o", tmp_path / "out")
+    assert (ran.code, "R011" in ran.err, says in ran.err) == (2, True, True), ran
+
+
 def test_without_an_evaluation_part_other_rows_judge(cli: Cli, tmp_path: Path) -> None:
     model, recipe, data = make_case(tmp_path, ())
     ran = cli("tune", model, "-r", recipe, "-d", data, "--min-sqnr", 5, "-o", tmp_path / "out")
@@ -90,7 +117,8 @@ def test_an_interrupted_search_is_resumed(cli: Cli, tmp_path: Path, monkeypatch:
         return measured(self, built)
 
     monkeypatch.setattr(pipeline_tune._Tuning, "_measured", stopping)
-    assert cli(*arguments).code == 130
+    stopped = cli(*arguments)
+    assert (stopped.code, "`--resume` goes on" in stopped.err) == (130, True)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.tune-state.json"]
     ran = cli(*arguments, "--resume")
     assert ran.code == 0
