@@ -11,7 +11,7 @@ from ..errors import Diagnostic, QConvertError, Severity
 from ..graph import Edit, Graph, Node, TensorType, infer_types
 from .blocks import lift_product, lift_table
 from .dynamic import Sums
-from .edges import name_outputs
+from .edges import name_outputs, name_values
 from .model import Grid, Lifted, Params, Span, WeightNote
 from .operators import INTEGER_OPS, is_quantized, lift_integer
 from .pairs import lift_dequantize, lift_on_codes, lift_quantize
@@ -35,6 +35,7 @@ def lift(graph: Graph) -> Lifted:
     walk = Walk(_prepared(graph))
     _go(walk)
     name_outputs(walk)
+    name_values(walk)
     if walk.faults:
         raise QConvertError(Diagnostic(d.code, d.message, d.where, _HINT) for d in walk.faults)
     found = _finished(walk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..errors import Diagnostic
@@ -10,6 +12,8 @@ from .model import Params
 from .walk import Real, Walk
 
 _FLOAT = 1  # ONNX TensorProto.FLOAT
+_SUFFIX = "_quantized"  # of codes, as onnxruntime's quantizer and others name them
+_RESTS = ("", "/relu", "/clip")  # behind it, for values behind a clamp that came back
 
 
 def read_codes(walk: Walk, name: str, params: Params, result: str) -> None:
@@ -68,16 +72,41 @@ def _write_codes(walk: Walk, name: str, real: Real) -> None:
     walk.put(Node("Cast", (value,), (name,), {"to": onnx_dtype(params.dtype)}, walk.fresh_node(f"{name}/Cast")))
 
 
+def name_values(walk: Walk) -> None:
+    """Give values that had only codes in the file the names of the float model: those of the codes, without the quantizers' suffix.
+
+    What a name has in front of the suffix is the float tensor, so that ranges are found by both models.
+    """
+    taken = {*walk.nodes, *walk.graph.inputs, *walk.graph.outputs, *walk.weights}
+    taken.update(out for node in walk.nodes.values() for out in node.outputs)
+    new: dict[str, str] = {}
+    for name in walk.nodes:
+        code, suffix, rest = name.partition(_SUFFIX)
+        ours = code and suffix and rest in _RESTS and code + suffix in walk.codes
+        if ours and name not in walk.graph.outputs and code + rest not in taken:
+            new[name] = code + rest
+            taken.add(code + rest)
+    _renamed(walk, new)
+
+
 def _rename(walk: Walk, old: str, new: str) -> None:
+    _renamed(walk, {old: new})
+
+
+def _renamed(walk: Walk, new: Mapping[str, str]) -> None:
+    """The walk with other names of values, all at once."""
+
     def named(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(new if name == old else name for name in names)
+        return tuple(new.get(name, name) for name in names)
 
     changed = [n.with_(inputs=named(n.inputs), outputs=named(n.outputs)) for n in walk.nodes.values()]
     walk.nodes = {node.output: node for node in changed}
-    if old in walk.spans:
-        walk.spans[new] = walk.spans.pop(old)
-    walk.codes = {code: Real(new, r.params) if r.name == old else r for code, r in walk.codes.items()}
-    walk.names = {name: new if stand_in == old else stand_in for name, stand_in in walk.names.items()}
+    walk.spans = {new.get(name, name): span for name, span in walk.spans.items()}
+    walk.codes = {code: Real(new.get(r.name, r.name), r.params) for code, r in walk.codes.items()}
+    walk.names = {name: new.get(stand_in, stand_in) for name, stand_in in walk.names.items()}
+    for old, name in new.items():
+        if old in walk.types:
+            walk.types.setdefault(name, walk.types[old])
 
 
 def _row(part: Array, axis: int | None, rank: int) -> Array:

@@ -36,6 +36,27 @@ def test_files_of_onnxruntime_hold_the_network_that_they_came_from(tmp_path: Pat
     assert [n.op for n in lifted.graph.nodes].count("Relu") == 2, "the quantizer let them vanish into zero points"
 
 
+def test_values_of_integer_operators_have_the_names_of_the_float_model(tmp_path: Path) -> None:
+    lifted = lift(load(by_onnxruntime(tmp_path, "QOperator")))
+    float_names = set(load(tmp_path / "float.onnx").values())
+    assert {"c1", "c2", "p", "f"} <= set(lifted.graph.values()) & float_names
+    assert {"x", "p", "f", "y"} <= lifted.spans.keys() & float_names
+    assert not [name for name in (*lifted.graph.values(), *lifted.spans) if "_quantized" in name and "w" not in name]
+
+
+def test_a_name_that_is_taken_is_not_given_twice() -> None:
+    text = """(float[1,4] x) => (float[1,4] y) {
+        x_quantized = QuantizeLinear(x, s, zm)
+        a_quantized = com.microsoft.QLinearAdd(x_quantized, s, zm, x_quantized, s, zm, s, zm)
+        a = Relu(x)
+        b = DequantizeLinear(a_quantized, s, zm)
+        y = Add(a, b)
+    }"""
+    lifted = lift(one(text))
+    assert {"a", "a_quantized"} <= set(lifted.graph.values())
+    assert "a_quantized" in lifted.spans
+
+
 def test_dynamic_chains_are_products_again(tmp_path: Path) -> None:
     given_file = load(by_onnxruntime(tmp_path, "dynamic"))
     assert {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"} & {n.op for n in given_file.nodes}
