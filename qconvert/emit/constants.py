@@ -25,10 +25,17 @@ class Constants:
 
     Args:
         ties: weights whose channels are those of another one, by name.
+        axes: channel axis of each weight, by name; tied ones may lie the same way or across.
     """
 
-    def __init__(self, edit: Edit, graph: Graph, ties: Mapping[str, str] | None = None) -> None:
-        self._edit, self._graph, self._ties = edit, graph, ties or {}
+    def __init__(
+        self,
+        edit: Edit,
+        graph: Graph,
+        ties: Mapping[str, str] | None = None,
+        axes: Mapping[str, int | None] | None = None,
+    ) -> None:
+        self._edit, self._graph, self._ties, self._axes = edit, graph, ties or {}, axes or {}
         self._arrays: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._codes: dict[tuple[str, int | None, Layout, Key], str] = {}
         self._operands: dict[tuple[str, int | None, Layout, Key], str] = {}
@@ -54,7 +61,8 @@ class Constants:
     def codes(self, name: str, params: QuantParams, layout: Layout = "own") -> str:
         """Name of the codes of a weight."""
         if layout.startswith("packed"):  # channels first, whatever the axis
-            name, params = self.original(name), replace(params, axis=params.axis if self.original(name) == name else 0)
+            name = self.original(name)
+            params = replace(params, axis=self._axes.get(name, params.axis))
         key = (name, params.axis, layout, value_of(params))
         if key not in self._codes:
             codes = quantized(self._graph.weights[name], params, layout)

@@ -51,7 +51,8 @@ class QdqWriter:
     ) -> None:
         self.graph, self.plan, self.activations, self.weights = graph, plan, activations, weights
         self.edit = Edit(graph)
-        self.constants = Constants(self.edit, graph, plan.ties)
+        axes = {graph.by_name[node].input(index): chosen.axis for (node, index), chosen in plan.weights.items()}
+        self.constants = Constants(self.edit, graph, plan.ties, axes)
         self._shelf = Shelf(self.edit, graph, self.constants, {}, _packed_tables(graph, plan))
         self._codes: dict[str, str] = {}  # activation -> its integer form
         self._read: dict[str, str] = {}  # float activation -> its dequantized form

@@ -164,3 +164,17 @@ def test_small_weights_stay_as_they_are() -> None:
     assert reason is not None
     assert reason.code == "P012"
     assert X86.weight_forms
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (48, 80)])
+def test_equal_weights_of_the_same_layout_are_stored_once(shape: tuple[int, int]) -> None:
+    same = random(*shape)
+    text = f"(float[3,{shape[0]}] x) => (float[3,{shape[1]}] y, float[3,{shape[1]}] z) {{ y = MatMul (x, a) z = MatMul (x, b) }}"
+    found = made(text_model(text, 21, a=same, b=same.copy()), "qoperator", weight_bits=4, block=16)
+    assert found.plan.ties == {"b": "a"}
+    emitted = found.emit("qoperator")
+    assert sum(name.endswith("/codes") for name in emitted.weights) == 1
+    feed = {"x": random(3, shape[0])}
+    (wanted,), (got,) = run(rounded(found), [feed]), run(emitted, [feed])
+    for name in ("y", "z"):
+        np.testing.assert_allclose(got[name], wanted[name], rtol=0.05, atol=0.05 * np.abs(wanted[name]).max())
