@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import floor, isfinite, isnan, log10
+from typing import TYPE_CHECKING
 
 from ..evaluate.model import Confusion
-from .comparison import LayerPair
 from .record import CalibrationInfo, Histogram, NodeInfo
 from .rows import EXACT_DB, LayerRow
 from .words import decibel
+
+if TYPE_CHECKING:
+    from .comparison import LayerPair
 
 
 @dataclass(frozen=True, slots=True)
