@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .console import out, progress, show_diagnostics
-from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds
+from .options import CacheFolder, Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds
 
 
 def analyze(
@@ -24,6 +25,7 @@ def analyze(
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 12,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -37,6 +39,7 @@ def analyze(
     qconvert analyze model.onnx -r recipe.yaml -d dataset/ --budget 60s --json
     """
     from ..pipeline.analyze import analyze_model
+    from ..pipeline.cache import cache_limit, open_cache
     from ..pipeline.request import make_request
     from ..pipeline.staging import write_text
     from ..report.analysis import analysis_text
@@ -46,6 +49,7 @@ def analyze(
     request, notes = make_request(
         model, place.with_suffix(".onnx"), data, recipe, target, overrides(set_), False, threads
     )
+    request = replace(request, cache=None if cache is None else open_cache(cache, cache_limit()))
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:

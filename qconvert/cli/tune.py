@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,20 @@ import typer
 
 from ..errors import fail
 from .console import out, progress, show_diagnostics
-from .options import Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, positive, seconds, share
+from .options import (
+    CacheFolder,
+    Data,
+    Json,
+    Model,
+    Quiet,
+    RecipeFile,
+    Set,
+    TargetName,
+    overrides,
+    positive,
+    seconds,
+    share,
+)
 
 
 def tune(
@@ -37,6 +51,7 @@ def tune(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted search stopped.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
+    cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -49,6 +64,7 @@ def tune(
 
     qconvert tune model.onnx -r recipe.yaml -d dataset/ --min-sqnr 20 --min-speedup 1.5 --time 10m
     """
+    from ..pipeline.cache import cache_limit, open_cache
     from ..pipeline.request import make_request
     from ..pipeline.tune import TuneRequest
     from ..pipeline.tune import tune as run
@@ -60,6 +76,7 @@ def tune(
     drop = None if max_drop is None else share(max_drop, "--max-drop")
     time = None if limit is None else seconds(limit, "--time")
     request, notes = make_request(model, output, data, recipe, target, overrides(set_), True, threads)
+    request = replace(request, cache=None if cache is None else open_cache(cache, cache_limit()))
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:

@@ -53,17 +53,25 @@ def key_of(kind: str, *parts: object) -> str:
 
 @dataclass
 class Memory:
-    """A cache for as long as the process lives."""
+    """A cache for as long as the process lives; beyond the limit in bytes what was not used for longest goes."""
 
+    limit: int = LIMIT // 2
     entries: dict[str, bytes] = field(default_factory=dict)
 
     def get(self, key: str) -> bytes | None:
         """The content under a key."""
-        return self.entries.get(key)
+        content = self.entries.pop(key, None)
+        if content is not None:
+            self.entries[key] = content  # behind all others
+        return content
 
     def put(self, key: str, content: bytes) -> None:
         """Keep a content."""
+        self.entries.pop(key, None)
         self.entries[key] = content
+        held = sum(map(len, self.entries.values()))
+        while held > self.limit:
+            held -= len(self.entries.pop(next(iter(self.entries))))
 
     def notes(self) -> tuple[Diagnostic, ...]:
         """Nothing can go wrong."""

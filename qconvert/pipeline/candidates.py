@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..calibrate import Sketch, Sketcher, collect
 from ..canonicalize import canonicalize
 from ..data import Dataset
 from ..errors import fail
 from ..optimize import Draft, Lab
 from ..recipe import Recipe, Source
+from .cache import Cache, Memory
 from .convert import Request, open_data
 from .drafts import drafted
 from .events import Stages
 from .planning import Planned, make_plan
+from .statistics import statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Built:
 
 
 class Workshop:
-    """Makes drafts, and keeps the statistics of tensors from one recipe to the next."""
+    """Makes drafts, and keeps what one recipe has in common with the next."""
 
     def __init__(self, request: Request, stages: Stages) -> None:
         """Plan the request's recipe, and open its data.
@@ -43,7 +44,7 @@ class Workshop:
         self.known = frozenset(
             node.name for node in canonicalize(self.first.original, extra=self.first.target.lowers).graph.nodes
         )
-        self._sketches: dict[tuple[str, str], Sketch] = {}
+        self.cache: Cache = request.cache or Memory()
 
     def _planned(self, recipe: Recipe, source: Source | None) -> Planned:
         return make_plan(self.request.model, recipe, Stages(), source, folder=self.request.base_dir)
@@ -66,23 +67,7 @@ class Workshop:
         """
         known = recipe == self.request.recipe
         planned = self.first if known else self._planned(recipe, source)
-        sketches, threads = self._calibrated(planned), self.request.threads
-        made = drafted(planned, self.dataset, sketches, recipe, source, self.stages, threads, enough)
+        threads, stages = self.request.threads, self.stages
+        found = statistics(planned.graph, planned.plan.observed, self.dataset, stages, threads, self.cache)
+        made = drafted(planned, self.dataset, found.sketches, recipe, source, stages, threads, enough, self.cache)
         return Built(recipe, made.planned, made.draft, made.lab, made.skipped)
-
-    def _calibrated(self, planned: Planned) -> dict[str, Sketch]:
-        """Statistics of the plan's tensors; only those that no earlier plan of the same graph watched are collected."""
-        form = str(planned.graph)
-        missing = {name: Sketcher() for name in planned.plan.observed if (form, name) not in self._sketches}
-        if missing:
-            with self.stages.stage("calibrate") as progress:
-                total = len(self.dataset.calibration)
-                collect(
-                    planned.graph,
-                    self.dataset.calibration,
-                    {n: (s,) for n, s in missing.items()},
-                    self.request.threads,
-                    lambda done: progress(done, total),
-                )
-            self._sketches.update({(form, name): sketcher.result() for name, sketcher in missing.items()})
-        return {name: self._sketches[form, name] for name in planned.plan.observed}

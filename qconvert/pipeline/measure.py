@@ -6,7 +6,6 @@ import platform
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +26,14 @@ from ..evaluate import (
 )
 from ..optimize import Draft
 from ..plan import Plan
-from ..runtime import Options, Runnable, Session, available_memory, host_name, is_large_file
-from .cache import key_of
+from ..runtime import Options, Runnable, Session, available_memory, is_large_file
 from .doubts import at_chance
 from .emulation import emulations
 from .events import Stages
 from .forms import Form
 from .pictures import with_pictures
 from .planning import Planned
-from .remember import Remembered
-from .staging import sha256
+from .remember import float_outputs
 
 if TYPE_CHECKING:
     from .convert import Request
@@ -108,12 +105,10 @@ def measure(
 @contextmanager
 def _float_model(request: Request, planned: Planned, samples: Samples, stages: Stages) -> Iterator[Runnable]:
     """The FP32 model, of which a cache keeps the outputs."""
-    start = partial(Session, request.model, Options(threads=request.threads), where=request.model)
     if request.cache is None:
-        yield start()
+        yield Session(request.model, Options(threads=request.threads), where=request.model)
         return
-    model = sha256(*model_files(request.model, planned.lifted.source))
-    found = Remembered(start, request.cache, key_of("outputs", model, samples.digest(), request.threads, host_name()))
+    found = float_outputs(request.model, planned.lifted.source, samples, request.threads, request.cache)
     yield found
     found.keep()
     stages.note(*request.cache.notes())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
 from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,6 @@ from ..evaluate import Comparison, Evaluated, Fidelity, evaluate, measure_latenc
 from ..graph import serialize
 from ..runtime import Options, Runnable, Session
 from ..tune import Outcome
-from .cache import Memory
 from .candidates import Built
 from .convert import Request, floor_db
 from .events import Stages
@@ -33,12 +31,14 @@ class Meter:
     """Measures drafts of one model.
 
     Attributes:
+        reference: the FP32 model, which runs each sample once for all drafts.
         samples: by which drafts are judged; dataset: whose calibration part the proof of a conversion runs on.
         drop: something must be measured that can drop; speed: latency decides.
     """
 
     base: Request
     stages: Stages
+    reference: Remembered
     dataset: Dataset
     samples: Samples
     drop: bool
@@ -62,6 +62,7 @@ class Meter:
         with closing(self._runner(built, form, product, files[0])) as result:
             found = self._evaluated(built, result)
             refused = self._refusal(result, floor_db(planned.plan))
+        self.reference.keep()
         drop, metric = self._drop(found)
         speed, milliseconds = self._latency(files[0], built)
         return Outcome(
@@ -85,16 +86,10 @@ class Meter:
         graph = form.graph(product, built.draft, built.planned, built.recipe)
         return Session(serialize(graph), Options(optimize=False, threads=self.base.threads), "V002", self.base.model)
 
-    @cached_property
-    def _float(self) -> Remembered:
-        """The FP32 model, which runs each sample once for all drafts."""
-        start = partial(Session, self.base.model, Options(threads=self.base.threads), where=self.base.model)
-        return Remembered(start, Memory(), "FP32")
-
     def _evaluated(self, built: Built, result: Runnable) -> Evaluated:
         metric, folder = built.recipe.evaluation.metric, self.base.base_dir
         with self.stages.stage("evaluate") as progress:
-            return evaluate(self._float, result, self.samples, metric, folder, progress=progress)
+            return evaluate(self.reference, result, self.samples, metric, folder, progress=progress)
 
     def _drop(self, found: Evaluated) -> tuple[float | None, str]:
         """The worst drop of the task metrics and what it is of; without metrics, how often the arg-max is another one."""
@@ -112,7 +107,7 @@ class Meter:
         """Why the proof would stop the conversion, "" where it would not."""
         compared = Comparison()
         for sample in self.dataset.calibration.take(PROOF_SAMPLES):
-            compared.add(self._float.run(sample.feed), result.run(sample.feed))
+            compared.add(self.reference.run(sample.feed), result.run(sample.feed))
         worst = _worst(compared.result("calibration"), floor)
         if worst >= floor:
             return ""

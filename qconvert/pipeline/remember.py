@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..runtime import Feed, Session
-from .cache import Cache
+from ..data import Samples
+from ..evaluate import model_files
+from ..graph import Graph
+from ..runtime import Feed, Options, Session, host_name
+from .cache import Cache, key_of
+from .staging import sha256
 
 MOST_BYTES = 256_000_000  # of the outputs of one model on one dataset; larger ones are computed each time
 
@@ -48,6 +53,18 @@ class Remembered:
         """Write what was computed, where all of it fits."""
         if self._new and self._room >= 0:
             self._cache.put(self._key, _written(self._known))
+            self._new = False
+
+
+def float_outputs(model: Path, graph: Graph, samples: Samples, threads: int, cache: Cache) -> Remembered:
+    """The FP32 model, with what a cache knows of its outputs on some samples.
+
+    Args:
+        graph: the model as it was loaded.
+    """
+    start = partial(Session, model, Options(threads=threads), where=model)
+    content = sha256(*model_files(model, graph))
+    return Remembered(start, cache, key_of("outputs", content, samples.digest(), threads, host_name()))
 
 
 def _plain(value: object) -> bool:

@@ -28,12 +28,14 @@ from ..tune import (
     step_of,
 )
 from ..tune.search import Variant
+from .cache import Memory
 from .candidates import Built, Workshop
 from .convert import Request, convert
 from .events import Listener, Stages, silent
 from .holdout import samples_with_holdout, with_holdout
 from .meter import Meter
 from .planning import target_of
+from .remember import float_outputs
 from .staging import destination, publish, sha256, staged
 from .tuned import Names, State, key_of, recipe_key, recipe_text
 
@@ -95,13 +97,14 @@ class _Tuning:
         self._log: list[str] = []
         self._limit = ""
         self._told = say
-        self.base = _from_auto(base)
+        self.base = replace(_from_auto(base), cache=base.cache or Memory())
         self.workshop = Workshop(self.base, self.stages)
         self._split()
         self.samples = self._evaluation()
         self._built: dict[str, Built] = {}
-        wants = (request.max_drop is not None, request.min_speedup is not None)
-        self.meter = Meter(self.base, self.stages, self.workshop.dataset, self.samples, *wants)
+        shop, wants = self.workshop, (request.max_drop is not None, request.min_speedup is not None)
+        reference = float_outputs(base.model, shop.first.lifted.source, self.samples, base.threads, shop.cache)
+        self.meter = Meter(self.base, self.stages, reference, shop.dataset, self.samples, *wants)
         self.metric = "the task metric"
         self.state = self._state()
 

@@ -322,3 +322,12 @@ def test_memory_is_a_cache_too() -> None:
     assert cache.get("a") is None
     cache.put("a", b"1")
     assert (cache.get("a"), cache.notes()) == (b"1", ())
+
+
+def test_memory_forgets_what_was_not_used_for_longest() -> None:
+    cache = Memory(limit=4)
+    for name in "abc":
+        cache.put(name, b"1")
+    assert cache.get("a") == b"1"
+    cache.put("d", b"12")
+    assert {name for name in "abcd" if cache.get(name)} == {"a", "c", "d"}

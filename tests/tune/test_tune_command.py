@@ -38,6 +38,8 @@ def test_the_goal_is_reached_and_the_recipe_replays(cli: Cli, tmp_path: Path) ->
     assert found["trials"][0]["outcome"]["sqnr_db"] < 35 <= found["trials"][found["winner"]]["outcome"]["sqnr_db"]
     assert found["winner"] in found["pareto"]
     assert "<svg" in (out / "m.tune.html").read_text()
+    told = {problem["code"] for problem in strict_json((out / "m.report.json").read_text())["diagnostics"]}
+    assert {"O101", "O102"} <= told, "what the search has computed is not computed again"
     assert cli("recipe", "check", out / "m.recipe.yaml", "-m", model).code == 0
     replayed = cli("convert", model, "-r", out / "m.recipe.yaml", "-d", data, "-o", tmp_path / "again.onnx")
     assert replayed.code == 0
@@ -63,6 +65,18 @@ def test_an_unreachable_goal_writes_the_best_as_rejected(cli: Cli, tmp_path: Pat
     assert "output SQNR" in ran.err
     assert (tmp_path / "out" / "model.rejected.onnx").exists()
     assert not (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_a_cache_serves_searches_and_analyses(cli: Cli, tmp_path: Path) -> None:
+    model, recipe, data = make_case(tmp_path)
+    given = ("-r", recipe, "-d", data, "--cache", tmp_path / "cache")
+    searched = [cli("tune", model, *given, "--min-sqnr", 5, "-o", tmp_path / name, "-q").code for name in "ab"]
+    assert searched == [0, 0]
+    first, second = (hashes(tmp_path / name)["model.onnx"] for name in "ab")
+    assert first == second
+    before = {path.name for path in (tmp_path / "cache").rglob("*")}
+    assert cli("analyze", model, *given, "-q").code == 0
+    assert {path.name for path in (tmp_path / "cache").rglob("*")} == before
 
 
 def test_a_search_that_ran_out_of_time_goes_on(cli: Cli, tmp_path: Path) -> None:
