@@ -13,7 +13,7 @@ from qconvert.errors import CODES, EXIT_CODES, EXIT_MEANINGS
 from qconvert.pipeline.words import vocabulary
 from qconvert.recipe import schema
 from qconvert.targets import TARGETS
-from qconvert.targets.model import Kernel, Limit
+from qconvert.targets.kernels import Kernel, Limit
 
 FOLDER = Path(__file__).parent / "reference"
 _HEAD = "<!-- written by docs/reference.py; do not edit -->\n\n"
@@ -35,7 +35,7 @@ def targets() -> Iterator[str]:
     yield "An operator becomes integer where its target has a kernel, the call meets the kernel's limits, and it gains by the cost model."
     yield "`qconvert plan MODEL -t TARGET` says for every node what it becomes and why."
     yield ""
-    kernels = {name: {k.op: k for k in target.kernels} for name, target in TARGETS.items()}
+    kernels = {name: {k.op: k for k in target.kernels.integer} for name, target in TARGETS.items()}
     yield from _table(
         ("operator", *TARGETS),
         [
@@ -46,9 +46,9 @@ def targets() -> Iterator[str]:
     for name, target in TARGETS.items():
         yield f"## {name}"
         yield ""
-        yield f"{target.title}. Activations {target.activation}, weights {target.weight}, {'per channel' if target.per_channel else 'per tensor'}."
+        yield f"{target.title}. Activations {target.formats.activation}, weights {target.formats.weight}, {'per channel' if target.formats.per_channel else 'per tensor'}."
         yield ""
-        yield from _table(("operator", "limits", "source"), [_kernel(k) for k in target.kernels])
+        yield from _table(("operator", "limits", "source"), [_kernel(k) for k in target.kernels.integer])
 
 
 def _kernel(kernel: Kernel) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ from qconvert.targets import TARGETS, Target
 
 def on_onnxruntime(target: Target) -> bool:
     """Whether the target's file is deployed with onnxruntime, so that its fusions can be read back here."""
-    return "qoperator" in target.formats
+    return "qoperator" in target.artefact.formats
 
 
 X86 = TARGETS["x86-vnni"]

@@ -315,8 +315,8 @@ def _bounds(case: Case, made: Quantized, feeds: list[Feed]) -> list[list[Array]]
 CLAIMS = [
     (target, op)
     for target in TARGETS.values()
-    if not target.simulation
-    for op in dict.fromkeys(kernel.op for kernel in target.kernels)
+    if not target.runtime.simulation
+    for op in dict.fromkeys(kernel.op for kernel in target.kernels.integer)
 ]
 CALLS = [
     pytest.param(target, case, id=f"{target.name}, {op} {case.label}") for target, op in CLAIMS for case in _cases(op)
@@ -325,7 +325,7 @@ CALLS = [
 
 def test_every_operator_of_the_table_has_instances() -> None:
     elsewhere = {
-        kernel.op for target in TARGETS.values() if target.simulation for kernel in target.kernels
+        kernel.op for target in TARGETS.values() if target.runtime.simulation for kernel in target.kernels.integer
     }  # see tests/tflite
     assert set(CASES) <= set(OPS)
     assert set(OPS) - set(CASES) <= elsewhere, "a row of OPS without instances: add some to CASES"
@@ -348,14 +348,14 @@ def test_a_claimed_operator_keeps_what_its_formats_promise(target: Target, case:
         return
     _assert_accurate(case, made, target)
     if on_onnxruntime(target):
-        for form in target.formats:
+        for form in target.artefact.formats:
             left = float_nodes(optimized(made.emit(form), tmp_path))
             assert not left, f"{target.name} claims {case.op}, but in {form} this runs in float: {left[0]}"
 
 
 @pytest.mark.parametrize("op", BUILDERS)
 def test_a_builder_writes_what_the_qdq_form_computes(op: str) -> None:
-    target = replace(X86, kernels=X86.kernels_of(op) or (Kernel(op),), weight_forms=())
+    target = replace(X86, kernels=replace(X86.kernels, integer=X86.kernels.of(op) or (Kernel(op),)), weight_forms=())
     for case in _cases(op):
         made = _made(case, target)
         if made.plan.nodes["node"].kind is Kind.INTEGER:
@@ -363,7 +363,7 @@ def test_a_builder_writes_what_the_qdq_form_computes(op: str) -> None:
 
 
 # LSTM layers, in which errors go through many steps, have tests of their own.
-DYNAMIC = [(target, op) for target in TARGETS.values() for op in target.dynamic if OPS[op].weighted]
+DYNAMIC = [(target, op) for target in TARGETS.values() for op in target.kernels.dynamic if OPS[op].weighted]
 
 
 @pytest.mark.parametrize(("target", "op"), [pytest.param(t, op, id=f"{t.name}, {op}") for t, op in DYNAMIC])
@@ -384,7 +384,7 @@ def test_a_lookup_table_is_right_to_half_a_step_of_each_row(target: Target) -> N
     made = _made(Case("table", "Gather", (table, np.array([[3, 399, 0], [17, 17, -1]])), {}), target)
     assert made.plan.nodes["node"].kind is Kind.LOOKUP
     rows, step = table[[[3, 399, 0], [17, 17, -1]]], made.weights["node", 0].scale[[[3, 399, 0], [17, 17, -1]]]
-    for form in target.formats:
+    for form in target.artefact.formats:
         for optimize in (True, False):
             got = run(made.emit(form), [{}], optimize)[0]["y0"]
             assert (np.abs(got - rows) <= 0.501 * step[..., None]).all()
@@ -398,11 +398,11 @@ def _made(case: Case, target: Target, recipe: Recipe = EVERYWHERE) -> Quantized:
 def _assert_accurate(case: Case, made: Quantized, target: Target) -> None:
     feeds = _feeds(made.graph, made.graph.feeds)
     wanted, bounds = run(made.graph, feeds, optimize=False), _bounds(case, made, feeds)
-    for form in target.formats:
+    for form in target.artefact.formats:
         emitted = made.emit(form)
         for optimize in (True, False):
             _assert_within(f"{form}, {optimize=}", wanted, run(emitted, feeds, optimize), bounds)
-    if "qoperator" in target.formats:
+    if "qoperator" in target.artefact.formats:
         _assert_forms_agree(case, made, feeds)
 
 

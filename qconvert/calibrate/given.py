@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..lift import Grid, Span
-from ..targets.model import Format
+from ..targets.formats import Format
 from .params import QuantParams, params_for_range
 
 _SIGN = {"uint8": "int8", "int8": "uint8", "uint16": "int16", "int16": "uint16"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..graph import Array
-from ..targets.model import Format
+from ..targets.formats import Format
 
 _LOOKS = (8, 96)  # values of a channel that are looked at before all of them are
 _OFF = 1e-3  # of a step: float32 arithmetic that leads from codes to weights rounds far less

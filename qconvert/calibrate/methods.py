@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Array
-from ..targets.model import Format
+from ..targets.formats import Format
 from .params import params_for_range
 from .sketch import BUCKETS, Sketch
 

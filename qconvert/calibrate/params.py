@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from ..graph import Array
-from ..targets.model import Format
+from ..targets.formats import Format
 from .levels import nearest
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # a subnormal scale loses precision and is refused by accelerators

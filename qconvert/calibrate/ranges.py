@@ -12,7 +12,7 @@ from ..graph import Array, Graph
 from ..ops import Role, inputs_with
 from ..plan import Plan, WeightPlan
 from ..recipe.types import Calibration
-from ..targets.model import Format
+from ..targets.formats import Format
 from .collect import check_finite
 from .given import params_for_span
 from .grid import grid_reach

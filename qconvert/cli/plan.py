@@ -47,7 +47,7 @@ def plan(
     chosen, source, notes = effective_recipe(recipe, target, changes)
     stages = Stages()
     planned = make_plan(model, chosen, stages, source, folder=recipe.parent if recipe else Path("."))
-    info = plan_info(planned, chosen.format or planned.target.formats[0])
+    info = plan_info(planned, chosen.format or planned.target.artefact.formats[0])
     show_diagnostics([*notes, *(d for d in stages.diagnostics if everything or d.severity is Severity.WARNING)])
     if as_json:
         shown = info if why is None else info.model_copy(update={"nodes": named_nodes(info, why)})

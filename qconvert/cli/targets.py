@@ -20,10 +20,15 @@ def targets(as_json: Json = False) -> int:
         return 0
     table = Table("target", "activations", "weights", "bias", "formats", "integer operators", show_lines=True)
     for name, target in TARGETS.items():
-        kernels = ", ".join(dict.fromkeys(k.op for k in target.kernels))
-        weights = f"{target.weight}, {'per channel' if target.per_channel else 'per tensor'}"
+        kernels = ", ".join(dict.fromkeys(k.op for k in target.kernels.integer))
+        weights = f"{target.formats.weight}, {'per channel' if target.formats.per_channel else 'per tensor'}"
         table.add_row(
-            f"{name}\n{target.title}", str(target.activation), weights, target.bias, ", ".join(target.formats), kernels
+            f"{name}\n{target.title}",
+            str(target.formats.activation),
+            weights,
+            target.formats.bias,
+            ", ".join(target.artefact.formats),
+            kernels,
         )
     out().print(table)
     return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..calibrate import QuantParams, params_for_scale
 from ..graph import Array, Edit, Graph, Node, TensorType, Weight
-from ..targets.model import Format
+from ..targets.formats import Format
 from .weights import Layout, bias_codes, code_bits, float_codes, quantized
 
 BIAS = Format("int32", symmetric=True, bits=32)

@@ -8,7 +8,7 @@ from ..calibrate import QuantParams, params_for_scale
 from ..graph import Edit, Graph, Node, TensorType
 from ..ops import Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
-from ..targets.model import Format
+from ..targets.formats import Format
 from .constants import Constants, Key, bias_params, value_of
 from .dynamic import dynamic_lstm, dynamic_product
 from .stored import STORES, Shelf

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..calibrate import QuantParams, quantize
 from ..graph import Array, Lazy, Weight, numpy_dtype
-from ..targets.model import Format
+from ..targets.formats import Format
 
 # As the weight; with its last two axes swapped; [C, blocks, block]; the same packed into bytes, of rank 3 or as rows.
 Layout: TypeAlias = Literal["own", "turned", "blocks", "packed", "packed-rows"]

@@ -17,7 +17,7 @@ from ..graph import Array, Graph, Node, TensorType, weight
 from ..ops import spec
 from ..plan import Kind, Plan
 from ..runtime import Feed, Options, opened
-from ..targets.model import Format
+from ..targets.formats import Format
 
 DYNAMIC = Format("uint8", symmetric=False)  # what DynamicQuantizeLinear does
 

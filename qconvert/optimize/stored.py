@@ -19,7 +19,7 @@ from ..calibrate import QuantParams, Sketch
 from ..calibrate.sketch import BUCKETS
 from ..graph import Array, Graph, Node, TensorType, Weight, numpy_dtype, serialize, weight
 from ..plan import Kind, NodePlan, Plan, Reason
-from ..targets.model import Format
+from ..targets.formats import Format
 from .draft import Draft
 
 # --- hash --------------------------------------------------------------------------------------------------------------

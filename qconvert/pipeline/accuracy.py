@@ -70,8 +70,8 @@ def emission(planned: Planned, recipe: Recipe) -> Emission:
     target, half = planned.target, recipe.half
     norms = any(node.op == "LayerNormalization" for node in planned.graph.nodes)
     return Emission(
-        target.simulation or recipe.format or target.formats[0],
-        target.sum_before_norm and norms,
+        target.runtime.simulation or recipe.format or target.artefact.formats[0],
+        target.artefact.sum_before_norm and norms,
         half,
         half is not None and recipe.io == "half",
     )
@@ -97,7 +97,7 @@ def laboratory(planned: Planned, dataset: Dataset | None, recipe: Recipe, source
         samples = dataset.calibration if dataset is not None else ()
         return split(affordable(sample.feed for sample in islice(samples, MOST_SAMPLES)))
 
-    deployed = next(s for s in planned.target.sessions if s.deployed)
+    deployed = planned.target.runtime.deployed
     emit = emission(planned, recipe)
     return Lab(
         planned.graph,

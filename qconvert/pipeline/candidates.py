@@ -42,7 +42,7 @@ class Workshop:
         self.first = make_plan(request.model, request.recipe, stages, request.source, folder=request.base_dir)
         self.dataset = self._data()
         self.known = frozenset(
-            node.name for node in canonicalize(self.first.original, extra=self.first.target.lowers).graph.nodes
+            node.name for node in canonicalize(self.first.original, extra=self.first.target.rewrites.always).graph.nodes
         )
         self.cache: Cache = request.cache or Memory()
 

@@ -110,7 +110,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         QConvertError: whatever went wrong, with everything that was found.
     """
     stages, recipe = Stages(listener), request.recipe
-    place = destination(request.output, target_of(recipe).extension, request.inputs, request.reports)
+    place = destination(request.output, target_of(recipe).artefact.extension, request.inputs, request.reports)
     refuse_unproved(recipe, request.data is not None and request.evaluate)
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
@@ -269,8 +269,8 @@ def _prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Data
 
 def _elsewhere(planned: Planned, readback: Readback | None) -> tuple[Diagnostic, ...]:
     """How what was proved here carries over to the target's own machines."""
-    integer, mixed = planned.target.elsewhere
-    if readback is None or not integer or platform.machine() in planned.target.hosts:
+    integer, mixed = planned.target.runtime.agreement
+    if readback is None or not integer or platform.machine() in planned.target.runtime.hosts:
         return ()
     dynamic = any(p.kind is Kind.DYNAMIC for p in planned.plan.nodes.values())
     text = mixed if dynamic or readback.islands else integer

@@ -99,12 +99,12 @@ _IDLE: tuple[_Row, ...] = (  # key, whether nothing reads it, why, and what to d
 
 
 def _option(key: str) -> Callable[[Target], str]:
-    return lambda target: "" if key in target.options else f"{target.title} does not take `{key}`"
+    return lambda target: "" if key in target.recipe_keys else f"{target.title} does not take `{key}`"
 
 
 _PROMISES: dict[str, Callable[[Target], str]] = {  # key of the recipe to why a target cannot keep it, "" where it can
     **{key: _option(key) for key in ("keep_layout", "limits", "reduce_range")},
-    "verify": lambda target: "" if target.cores else f"no core of {target.title} can be emulated",
+    "verify": lambda target: "" if target.runtime.cores else f"no core of {target.title} can be emulated",
 }
 
 

@@ -45,7 +45,7 @@ def emulations(
     Raises:
         QConvertError: V008 where it does not run on one of them.
     """
-    cores = [CORES[name] for name in target.cores] if recipe.verify == "emulate" else []
+    cores = [CORES[name] for name in target.runtime.cores] if recipe.verify == "emulate" else []
     if not cores:
         return ()
     for core in cores:
@@ -54,7 +54,7 @@ def emulations(
             stages.note(Diagnostic("V104", text, None, "qconvert emulator setup", Severity.WARNING))
     there = [core for core in cores if native(core) or absent(core) is None]
     feeds = [sample.feed for sample in islice(samples, EMULATED_SAMPLES)]
-    deployed = next(s for s in target.sessions if s.deployed)
+    deployed = target.runtime.deployed
     return on_cores(there, float_model, path, runner, feeds, stages, deployed.config)
 
 

@@ -78,15 +78,15 @@ def _prove_onnx(path: Path, product: Graph, planned: Planned, feeds: Sequence[Fe
     proofs, found = prove(planned.original, path, target, feeds, floor_db, runs)
     lint = tuple(as_failure(d) if d.severity is Severity.ERROR else d for d in check(product, target))
     broken = any(d.severity is Severity.ERROR for d in (*found, *lint))
-    readback = read_back(path, planned.graph, planned.plan) if target.deployed_here and not broken else None
-    names = [name for name in target.checks if name in FORECASTS]
+    readback = read_back(path, planned.graph, planned.plan) if target.runtime.at_hand and not broken else None
+    names = [name for name in target.runtime.checks if name in FORECASTS]
     expected = "\n".join(str(FORECASTS[name](infer_types(product))) for name in names)
     return Proved(Result(proofs, readback, expected or None), (*found, *lint))
 
 
 def _stand_in(product: Graph, planned: Planned) -> Graph | None:
     """What runs here in place of a file of another runtime, with the same numbers; None where the file itself does."""
-    if planned.target.deployed_here:
+    if planned.target.runtime.at_hand:
         return None
     found = emulated(product)
     return None if found is product else found
@@ -98,7 +98,7 @@ def as_failure(found: Diagnostic) -> Diagnostic:
 
 
 def _open_onnx(path: Path, product: Graph, planned: Planned, threads: int) -> Session:
-    deployed = next(s for s in planned.target.sessions if s.deployed)
+    deployed = planned.target.runtime.deployed
     runs, options = _stand_in(product, planned), Options(deployed.optimize, threads, deployed.config)
     return opened_file(path if runs is None else serialize(runs), options, "V002", path)
 
@@ -169,4 +169,4 @@ FORMS: dict[str, Form] = {"tflite": TFLITE}  # every other emitter gives an ONNX
 
 def form_of(planned: Planned, recipe: Recipe) -> Form:
     """The form in which the recipe wants the result."""
-    return FORMS.get(recipe.format or planned.target.formats[0], ONNX)
+    return FORMS.get(recipe.format or planned.target.artefact.formats[0], ONNX)

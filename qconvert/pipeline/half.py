@@ -89,8 +89,8 @@ def range_notes(ranges: tuple[HalfRange, ...], planned: Planned, recipe: Recipe,
         found.append(
             Diagnostic("P104", f"no activation was checked for the range of {dtype}", None, hint, Severity.WARNING)
         )
-    if planned.target.half_gain and recipe.mode == dtype:
-        found.append(Diagnostic("P105", planned.target.half_gain, None, None, Severity.NOTE))
+    if planned.target.floats.not_gained and recipe.mode == dtype:
+        found.append(Diagnostic("P105", planned.target.floats.not_gained, None, None, Severity.NOTE))
     return found
 
 

@@ -26,12 +26,12 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
     """
     target = target_named(target_name)
     _right_format(model, target)
-    if any(name in FILE_CHECKS for name in target.checks):
+    if any(name in FILE_CHECKS for name in target.runtime.checks):
         data = file_content(model)
         read_tflite(data, model)  # a damaged file is named
-        return tuple(finding for name in target.checks for finding in FILE_CHECKS[name](data))
+        return tuple(finding for name in target.runtime.checks for finding in FILE_CHECKS[name](data))
     graph = load(model)
-    runs = graph if target.deployed_here else emulated(graph)
+    runs = graph if target.runtime.at_hand else emulated(graph)
     found = (*check(graph, target), *check_loads(model if runs is graph else serialize(runs), target))
     if any(map(is_quantized, graph.nodes)) or any(w.dtype in HALVES for w in graph.weights.values()):
         return found
@@ -44,12 +44,10 @@ def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:
 def _right_format(model: Path, target: Target) -> None:
     """Refuse an ONNX model where the target runs .tflite files, and the other way round; by content, not by name."""
     found = ".tflite" if _is_tflite(model) else ".onnx"
-    if found == target.extension or (found == ".onnx" and not _loads(model)):
+    if found == target.artefact.extension or (found == ".onnx" and not _loads(model)):
         return
-    first, *others = (name for name, other in TARGETS.items() if other.extension == found)
-    text = (
-        f"{'an ONNX model' if found == '.onnx' else 'a .tflite file'}, and {target.name} runs {target.extension} files"
-    )
+    first, *others = (name for name, other in TARGETS.items() if other.artefact.extension == found)
+    text = f"{'an ONNX model' if found == '.onnx' else 'a .tflite file'}, and {target.name} runs {target.artefact.extension} files"
     hint = f"check it with `-t {first}`" + (f" (or {', '.join(others)})" if others else "")
     raise fail("M002", text, model, f"{hint}, or convert the FP32 model with `-t {target.name}`")
 

@@ -116,7 +116,7 @@ def _float_model(request: Request, planned: Planned, samples: Samples, stages: S
 
 def _latency(request: Request, planned: Planned, path: Path, samples: Samples, stages: Stages) -> Latency | None:
     settings, target = request.recipe.evaluation, planned.target
-    if not settings.latency or not target.deployed_here:
+    if not settings.latency or not target.runtime.at_hand:
         return None
     if (missing := _memory_missing(request.model, path)) is not None:
         stages.note(missing)
@@ -128,7 +128,7 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
             Session(request.model, options),
             Session(path, options),
             feed,
-            on_target=platform.machine() in target.hosts,
+            on_target=platform.machine() in target.runtime.hosts,
             threads=settings.threads,
             rounds=settings.rounds,
         )

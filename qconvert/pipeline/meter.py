@@ -53,7 +53,7 @@ class Meter:
         planned, form = built.planned, form_of(built.planned, built.recipe)
         product = form.emit(built.draft, planned, built.recipe, {})
         with TemporaryDirectory(prefix="qconvert-") as folder:
-            path = Path(folder) / f"draft{planned.target.extension}"
+            path = Path(folder) / f"draft{planned.target.artefact.extension}"
             files = form.write(product, path, planned, lambda done, total: None)
             return self._outcome(built, form, form.written(product, path, planned), files)
 
@@ -116,7 +116,7 @@ class Meter:
     def _latency(self, path: Path, built: Built) -> tuple[float | None, float | None]:
         """Measured speed-up and milliseconds, where the target's runtime is at hand and they are wanted."""
         settings, target = built.recipe.evaluation, built.planned.target
-        if not (settings.latency or self.speed) or not target.deployed_here:
+        if not (settings.latency or self.speed) or not target.runtime.at_hand:
             return None, None
         options = Options(threads=settings.threads)
         with self.stages.stage("latency"):
@@ -124,7 +124,7 @@ class Meter:
                 Session(self.base.model, options),
                 Session(path, options),
                 next(iter(self.samples)).feed,
-                on_target=platform.machine() in target.hosts,
+                on_target=platform.machine() in target.runtime.hosts,
                 threads=settings.threads,
                 rounds=settings.rounds if self.speed else min(settings.rounds, _ROUNDS),
             )

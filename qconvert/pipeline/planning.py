@@ -17,7 +17,7 @@ from ..recipe import Recipe, Source, resolve_rules
 from ..recipe.types import HALVES, Change
 from ..runtime import Feed, concrete_shapes
 from ..targets import TARGETS, Target
-from ..targets.model import CostModel
+from ..targets.costs import CostModel
 from .effects import idle, refuse_broken_promises, refuse_unknown_sizes
 from .events import Stages
 from .given import from_table, still_true
@@ -133,7 +133,7 @@ def make_plan(
     with stages.stage("plan"):
         canonical, chosen = _best_form(_fixed(lifted.graph, ask), ask)
         if chosen.opset > canonical.graph.opset:
-            raised = canonicalize(canonical.graph, chosen.opset, target.lowers)
+            raised = canonicalize(canonical.graph, chosen.opset, target.rewrites.always)
             rewrites, notes = (*canonical.applied, *raised.applied), (*canonical.diagnostics, *raised.diagnostics)
             canonical = Canonical(raised.graph, rewrites, notes)
             chosen = ask.plan(canonical.graph)
@@ -141,7 +141,7 @@ def make_plan(
             ask = replace(ask, spans=still_true(ask.spans, lifted.graph, canonical.graph, recipe.shapes))
             chosen = ask.plan(canonical.graph)
         extra: Mapping[str, Change] = {}
-        if target.whole:
+        if target.placement.whole:
             refuse_float(target, canonical.graph, chosen)
             extra, notes = affordable(canonical.graph, target, chosen, recipe)
             chosen = ask.plan(canonical.graph, extra) if extra else chosen
@@ -170,7 +170,7 @@ def _from_spans(
     unknown: dict[str, None] = {}
     chosen = ask.plan(graph, extra)
     while chosen.taps:
-        if ask.target.whole:
+        if ask.target.placement.whole:
             raise QConvertError([_unknown(name) for name in chosen.taps])
         unknown.update(dict.fromkeys(chosen.taps))
         groups = {chosen.tensors[name].group for name in chosen.taps}
@@ -250,13 +250,13 @@ def target_of(recipe: Recipe) -> Target:
         QConvertError: R010, or R009 where the target does not support what the recipe asks for.
     """
     target = target_named(recipe.target)
-    if recipe.format is not None and recipe.format not in target.formats:
-        near = " or ".join(f"`{name}`" for name in target.formats)
+    if recipe.format is not None and recipe.format not in target.artefact.formats:
+        near = " or ".join(f"`{name}`" for name in target.artefact.formats)
         raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {near}")
     target = _in_float8(recipe, target)
     _check_half(recipe, target)
     refuse_broken_promises(recipe, target)
-    if recipe.mode == "dynamic" and not target.dynamic:
+    if recipe.mode == "dynamic" and not target.kernels.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
     ordered(recipe.algorithm_names, ALGORITHMS)  # refused now, not after the calibration
     return target
@@ -270,15 +270,21 @@ def _in_float8(recipe: Recipe, target: Target) -> Target:
     """
     if recipe.mode != "float8":
         return target
-    if target.float8 is None:
-        near = f"choose `{target.halves[0]}`, or `static` for 8 bits" if target.halves else "choose `static`"
+    if target.floats.float8 is None:
+        near = (
+            f"choose `{target.floats.whole_model[0]}`, or `static` for 8 bits"
+            if target.floats.whole_model
+            else "choose `static`"
+        )
         raise fail("R009", f"{target.title} has no kernels for FP8", "mode", near)
     if any(rule.set.mode is not None or rule.set.weight_bits is not None for rule in recipe.rules):
         text = f"{target.title} does not mix FP8 with integers in one model"
         raise fail("R009", text, "rules", "use `keep: float` for exceptions, or `mode: static`")
-    narrow = target.float8
+    narrow = target.floats.float8
     return replace(
-        target, activation=narrow.activation, weight=narrow.weight, kernels=narrow.kernels, small_weight=None
+        target,
+        formats=replace(target.formats, activation=narrow.activation, weight=narrow.weight, small_weight=None),
+        kernels=replace(target.kernels, integer=narrow.kernels),
     )
 
 
@@ -289,19 +295,19 @@ def _check_half(recipe: Recipe, target: Target) -> None:
         QConvertError: R009 with the nearest choice.
     """
     if recipe.mode in HALVES:
-        if recipe.mode not in target.halves:
-            near = " or ".join(f"`{name}`" for name in target.halves) or "`static`"
+        if recipe.mode not in target.floats.whole_model:
+            near = " or ".join(f"`{name}`" for name in target.floats.whole_model) or "`static`"
             raise fail("R009", f"{target.title} has no kernels for {recipe.mode}", "mode", f"choose {near}")
         if recipe.precision not in ("float32", recipe.mode):
             text = f"`mode: {recipe.mode}` leaves nothing for `precision: {recipe.precision}`"
             raise fail("R009", text, "precision", "remove `precision`")
-    elif recipe.precision not in target.precisions:
-        near = f"choose {' or '.join(target.precisions)}"
-        if recipe.precision in target.halves:
+    elif recipe.precision not in target.floats.beside_integers:
+        near = f"choose {' or '.join(target.floats.beside_integers)}"
+        if recipe.precision in target.floats.whole_model:
             near = f"`mode: {recipe.precision}` makes the whole model {recipe.precision}"
         raise fail("R009", f"{target.title} does not take `{recipe.precision}` beside integers", "precision", near)
-    if recipe.io is not None and recipe.io not in target.io:
-        near = f"choose {' or '.join(target.io)}" if target.io else "remove `io`"
+    if recipe.io is not None and recipe.io not in target.artefact.io:
+        near = f"choose {' or '.join(target.artefact.io)}" if target.artefact.io else "remove `io`"
         raise fail("R009", f"{target.title} has no {recipe.io} inputs and outputs", "io", near)
     if recipe.io == "half" and recipe.half is None:
         raise fail(
@@ -312,12 +318,12 @@ def _check_half(recipe: Recipe, target: Target) -> None:
 def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
     """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
     target = ask.target
-    best = canonicalize(original, extra=target.lowers)
+    best = canonicalize(original, extra=target.rewrites.always)
     best = Canonical(with_types(best.graph, ask.recipe.shapes, ask.feed), best.applied, best.diagnostics)
     chosen = ask.plan(best.graph)
-    costs = dict(target.rewrite_costs)
-    for rewrite in target.rewrites:
-        form = canonicalize(best.graph, best.graph.opset, (*target.lowers, rewrite))
+    costs = dict(target.rewrites.priced_by)
+    for rewrite in target.rewrites.if_faster:
+        form = canonicalize(best.graph, best.graph.opset, (*target.rewrites.always, rewrite))
         if not any(applied.rule == rewrite for applied in form.applied):
             continue
         other = ask.plan(form.graph)

@@ -46,7 +46,7 @@ def offers(graph: Graph, target: Target, chosen: Plan) -> list[Offer]:
         node = graph.by_name[name]
         reading = chosen.tensors.get(node.input(0))
         plain = plan.format.bits == 8 and (reading is None or reading.format.bits == 8)  # CMSIS-NN has no others
-        if index != 1 or plan.axis is not None or node.op not in target.per_tensor or not plain:
+        if index != 1 or plan.axis is not None or node.op not in target.formats.per_tensor or not plain:
             continue
         array = graph.weights[node.input(1)].numpy()
         axis = weight_axis(node, array.ndim)

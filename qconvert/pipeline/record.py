@@ -69,7 +69,7 @@ def make_record(
         model=model_info(model, planned.lifted.source),
         recipe=recipe.model_dump(mode="json", exclude_defaults=False),
         rewrites=tuple(RewriteInfo(rule=a.rule, lines=a.lines) for a in planned.canonical.applied),
-        plan=plan_info(planned, recipe.format or planned.target.formats[0], activations),
+        plan=plan_info(planned, recipe.format or planned.target.artefact.formats[0], activations),
         data=data_info(dataset, data),
         calibration=CalibrationInfo(
             samples=len(dataset.calibration), tensors=len(planned.plan.taps), method=recipe.calibration.method
@@ -84,9 +84,9 @@ def make_record(
         measurements=measured,
         gates=gates,
         diagnostics=tuple(problem(d) for d in stages.diagnostics),
-        try_with=planned.target.try_with,
+        try_with=planned.target.runtime.try_with,
         stages=tuple(stages.times),
-        versions=installed((*COMPUTES, *planned.target.packages)) | {"python": platform.python_version()},
+        versions=installed((*COMPUTES, *planned.target.runtime.packages)) | {"python": platform.python_version()},
         host=host_name(),
     )
 

@@ -99,7 +99,7 @@ def _report(request: Request) -> Path:
 
 
 def _place(request: Request) -> Destination:
-    return destination(request.output, target_of(request.recipe).extension, (), request.reports)
+    return destination(request.output, target_of(request.recipe).artefact.extension, (), request.reports)
 
 
 def _page(request: Request, place: Destination) -> str:

@@ -47,7 +47,7 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
     Raises:
         QConvertError: M010 for an open dimension that the recipe does not name.
     """
-    if not target.static_shapes:
+    if not target.artefact.static_shapes:
         return graph
     types = dict(graph.types)
     for name in graph.feeds:

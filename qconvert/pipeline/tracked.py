@@ -104,7 +104,7 @@ def _tracked(requests: Sequence[Request], tracking: Tracking, run: Callable[[], 
 
 def _reports(request: Request) -> Iterator[Path]:
     """The reports of a run, the JSON one first, and the baseline where it is written."""
-    place = destination(request.output, target_of(request.recipe).extension, (), request.reports)
+    place = destination(request.output, target_of(request.recipe).artefact.extension, (), request.reports)
     yield from (place.report_as(FORMATS[name].extension) for name in dict.fromkeys(("json", *request.recipe.report)))
     if request.update_baseline and request.baseline is not None:
         yield request.baseline

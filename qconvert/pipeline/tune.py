@@ -91,7 +91,9 @@ class _Tuning:
         base = request.base
         self.names = Names(
             destination(
-                base.output, target_of(base.recipe).extension, (base.model, *((base.data,) if base.data else ()))
+                base.output,
+                target_of(base.recipe).artefact.extension,
+                (base.model, *((base.data,) if base.data else ())),
             )
         )
         self._log: list[str] = []

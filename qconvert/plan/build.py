@@ -10,7 +10,8 @@ from ..graph import Graph, Node
 from ..lift import Span
 from ..ops import Role, Shapes, inputs_with, macs
 from ..recipe.types import Change, Recipe
-from ..targets.model import Format, Target
+from ..targets.formats import Format
+from ..targets.model import Target
 from .candidates import Candidate, candidates, weight_only
 from .compress import Wish, refuse_impossible
 from .cost import Estimate, estimate
@@ -157,7 +158,7 @@ def _planned(work: Work, forced: frozenset[str], barred: frozenset[str] = frozen
         group_taps=group_taps,
         anchors=anchors,
         ties=tied,
-        bias=work.target.bias,
+        bias=work.target.formats.bias,
         opset=_opset(work, tensors, weights, anchors),
     )
 
@@ -304,7 +305,7 @@ def _with_writes(work: Work, plans: dict[str, NodePlan], integer: frozenset[str]
 
 def _skip_branches(work: Work, plans: dict[str, NodePlan]) -> dict[str, NodePlan]:
     """Residual additions of targets that fuse Conv and Add: the skip input is read as integers, the conv side stays raw."""
-    if not work.target.residual_skip:
+    if not work.target.placement.residual_skip:
         return plans
     done = dict(plans)
     weighted = frozenset(name for name, p in plans.items() if p.kind is Kind.INTEGER)

@@ -9,7 +9,8 @@ from math import prod
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, Tie, clamp_bounds, inputs_with, spec
 from ..recipe.types import HALVES, Change, Recipe
-from ..targets.model import Kernel, Target, WeightForm
+from ..targets.kernels import Kernel, WeightForm
+from ..targets.model import Target
 from .compress import LOOKUP_BYTES, Wish, chosen_form, is_table, stored_inputs
 from .limits import Call, first_broken
 from .model import Kind, Reason
@@ -100,7 +101,7 @@ def _no_integers(recipe: Recipe, rule: Change) -> Reason | None:
 
 
 def _gains_dynamic(graph: Graph, target: Target) -> bool:
-    return target.attention_mode == "dynamic" and bool(attention_softmaxes(graph))
+    return target.placement.attention == "dynamic" and bool(attention_softmaxes(graph))
 
 
 def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: frozenset[str]) -> Reason | None:
@@ -112,7 +113,7 @@ def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: froz
     if spec(node) is None:
         return Reason("P001", f"no integer kernel for {node.domain + '.' if node.domain else ''}{node.op}")
     other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
-    if other is not None and not (node.op in _INDICES and target.whole):
+    if other is not None and not (node.op in _INDICES and target.placement.whole):
         return Reason("P005", f"{node.op} writes {other}, only float32 is quantized")
     if rule.keep == "float":
         return Reason("P004", "a rule keeps it float")
@@ -133,14 +134,14 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
     """What a node may become; `free` leaves the mode of operators without static kernels to the target."""
     node, forced = call.node, rule.keep == "integer"
     wants_dynamic = dynamic if rule.mode is None else rule.mode == "dynamic"
-    wants_dynamic = wants_dynamic or (rule.mode is None and free and not target.kernels_of(node.op))
-    if wants_dynamic and node.op in target.dynamic and _can_be_dynamic(call):
+    wants_dynamic = wants_dynamic or (rule.mode is None and free and not target.kernels.of(node.op))
+    if wants_dynamic and node.op in target.kernels.dynamic and _can_be_dynamic(call):
         return Candidate(Kind.DYNAMIC, forced=forced)
     if _is_lookup(call):
         chosen = chosen_form(call, target, "qdq", Wish())
         if not isinstance(chosen, Reason):
             return Candidate(Kind.LOOKUP, form=chosen[0])
-    kernels = target.kernels_of(node.op)
+    kernels = target.kernels.of(node.op)
     if not kernels:
         return Candidate(
             Kind.FLOAT,
@@ -151,7 +152,7 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
         )
     fed = any(name not in call.graph.weights for name in node.inputs if name)  # a table may be looked up
     if not fed or not (
-        target.whole or any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA))
+        target.placement.whole or any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA))
     ):
         return Candidate(Kind.FLOAT, Reason("P005", "all of its inputs are constants"))
     if not call.out:
@@ -160,7 +161,7 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
     kernel = next((k for k, r in zip(kernels, reasons, strict=True) if r is None), None)
     if kernel is None:
         return Candidate(Kind.FLOAT, reasons[0])
-    if target.bias == "int32" and not _has_constant_bias(call):
+    if target.formats.bias == "int32" and not _has_constant_bias(call):
         return Candidate(Kind.FLOAT, Reason("P002", "its bias is no constant row, the kernel adds one int32 a channel"))
     return Candidate(Kind.INTEGER, kernel=kernel, forced=forced)
 
@@ -204,7 +205,7 @@ def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidat
 
     Exact because the integers saturate at the ends of their range, and the range is cut to the clamp's bounds.
     """
-    if node.op not in target.absorbs:
+    if node.op not in target.kernels.absorbed:
         return ""
     producer = graph.producer.get(node.input(0))
     bounds = clamp_bounds(node, graph)
@@ -216,7 +217,7 @@ def _host(node: Node, graph: Graph, target: Target, found: Mapping[str, Candidat
         or candidate is None
         or candidate.kind is not Kind.INTEGER
         or row.tie is not Tie.FREE
-        or producer.op in target.same_scale
+        or producer.op in target.kernels.same_scale
     ):
         return ""
     if candidate.kernel is None or candidate.kernel.output == "raw":

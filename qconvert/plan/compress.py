@@ -10,7 +10,9 @@ from ..errors import QConvertError, fail
 from ..graph import Graph, Node
 from ..ops import Role, inputs_with, weight_axis
 from ..recipe.types import Change, Recipe
-from ..targets.model import Format, Target, WeightForm
+from ..targets.formats import Format
+from ..targets.kernels import WeightForm
+from ..targets.model import Target
 from .limits import Call, first_broken
 from .model import Reason, WeightPlan
 

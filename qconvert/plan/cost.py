@@ -8,7 +8,7 @@ from math import prod
 
 from ..graph import Graph, Node
 from ..ops import Role, inputs_with, macs, spec
-from ..targets.model import Cost, CostModel
+from ..targets.costs import Cost, CostModel
 from .limits import Call
 from .patterns import is_activation_product, silu_product
 

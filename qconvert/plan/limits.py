@@ -12,7 +12,7 @@ import numpy as np
 from ..canonicalize import why_not_fused, why_not_unrolled
 from ..graph import Graph, Node
 from ..ops import Role, Shapes, inputs_with
-from ..targets.model import Limit
+from ..targets.kernels import Limit
 from .model import Reason
 from .patterns import is_activation_product
 from .resize import resize_fault

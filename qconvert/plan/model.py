@@ -11,7 +11,8 @@ from ..graph import Graph
 from ..lift import Span
 from ..ops import Shapes
 from ..recipe.types import Change
-from ..targets.model import Format, WeightForm
+from ..targets.formats import Format
+from ..targets.kernels import WeightForm
 
 
 class Kind(StrEnum):

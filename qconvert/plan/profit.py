@@ -8,7 +8,7 @@ from math import prod
 
 from ..graph import Node
 from ..ops import macs, spec
-from ..targets.model import CostModel
+from ..targets.costs import CostModel
 from .cost import conversion_ns
 from .model import Kind
 from .placement import Unit, Wire, integer_units

@@ -11,7 +11,7 @@ from ..graph import Graph, Node
 from ..lift import Span
 from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
 from ..recipe.types import Change
-from ..targets.model import Format
+from ..targets.formats import Format
 from .candidates import weight_only
 from .compress import Wish, stored_inputs, stored_plan
 from .model import Kind, NodePlan, TensorPlan, WeightPlan
@@ -90,7 +90,7 @@ def _check_wide(
     for node in work.graph.nodes:
         names = (
             [n for n in node.outputs if n in leaders and _inner(work, n) is None]
-            if node.op in work.target.narrow_only and nodes[node.name].kind is Kind.INTEGER
+            if node.op in work.target.kernels.without_wide and nodes[node.name].kind is Kind.INTEGER
             else []
         )
         if any(formats[numbers[leaders[n]]].bits > 8 for n in names):
@@ -106,7 +106,7 @@ def _fixed(work: Work, names: list[str], format_: Format) -> tuple[float, int] |
     """Parameters that the kernel behind one of the tensors dictates."""
     writers = {producer.op for name in names if (producer := work.graph.producer.get(name)) is not None}
     return next(
-        ((f.scale, f.zero_point) for f in work.target.fixed_scales if f.op in writers and f.bits == format_.bits), None
+        ((f.scale, f.zero_point) for f in work.target.formats.fixed if f.op in writers and f.bits == format_.bits), None
     )
 
 
@@ -120,7 +120,7 @@ def _ties(work: Work, nodes: Mapping[str, NodePlan], quantized: set[str]) -> dic
         joined: list[str] = []
         if work.keeps_scale(node):
             joined = [node.input(0), *node.outputs]
-        elif node.op == "Concat" and work.target.join_concat:
+        elif node.op == "Concat" and work.target.placement.join_concat:
             joined = [*node.outputs, *(name for name in node.inputs if _only_for(work, nodes, name))]
         names = [name for name in joined if name in parent]
         for other in names[1:]:
@@ -133,7 +133,7 @@ def _only_for(work: Work, nodes: Mapping[str, NodePlan], name: str) -> bool:
     producer = work.graph.producer.get(name)
     if producer is None or work.graph.sole_consumer(name) is None or work.keeps_scale(producer):
         return False
-    dictated = {f.op for f in work.target.fixed_scales}
+    dictated = {f.op for f in work.target.formats.fixed}
     return nodes[producer.name].kind in (Kind.INTEGER, Kind.ABSORBED) and producer.op not in dictated
 
 
@@ -172,7 +172,7 @@ def _inner(work: Work, name: str) -> Format | None:
     if producer is None:
         return None
     place = producer.outputs.index(name)
-    return next((f.format for f in work.target.inner_formats if (f.op, f.output) == (producer.op, place)), None)
+    return next((f.format for f in work.target.formats.inner if (f.op, f.output) == (producer.op, place)), None)
 
 
 def _format(work: Work, names: list[str]) -> Format:
@@ -182,13 +182,13 @@ def _format(work: Work, names: list[str]) -> Format:
     rules = [rule for name in names for rule in _rule_for(work, name)]
     bits = next((r.bits for r in rules if r.bits is not None), 8)
     symmetric = next((r.symmetric for r in rules if r.symmetric is not None), None)
-    base = work.target.activation
+    base = work.target.formats.activation
     if bits == 16:
-        if work.target.wide is None:
+        if work.target.formats.wide_activation is None:
             raise fail(
                 "R009", f"{work.target.title} has no 16-bit activations", names[0], "use `keep: float` for this region"
             )
-        base = work.target.wide
+        base = work.target.formats.wide_activation
     return base if symmetric is None else replace(base, symmetric=symmetric or base.symmetric)
 
 
@@ -243,7 +243,7 @@ def weight_plans(
 
 
 def _check_small(work: Work, node: Node, weight: WeightPlan, result: Format) -> None:
-    if work.target.small_ops and weight.format.bits == 4 and result.bits > 8:
+    if work.target.kernels.with_small and weight.format.bits == 4 and result.bits > 8:
         raise fail(
             "R009",
             f"{work.target.title} has no kernel for {node.op} with 4-bit weights and 16-bit activations",
@@ -255,20 +255,20 @@ def _check_small(work: Work, node: Node, weight: WeightPlan, result: Format) -> 
 def _operand_format(work: Work, node: Node, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> Format:
     """Format of a constant operand: that of the result where kernels do not mix widths."""
     written = next((tensors[name].format for name in _written(work.graph, node, nodes) if name in tensors), None)
-    return written if work.target.whole and written is not None else work.target.activation
+    return written if work.target.placement.whole and written is not None else work.target.formats.activation
 
 
 def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     rule = work.node_rules.get(node.name, NO_RULE)
     rank = len(work.graph.weights[node.input(index)].shape)
-    by_default = work.target.per_channel and node.op not in work.target.per_tensor
+    by_default = work.target.formats.per_channel and node.op not in work.target.formats.per_tensor
     per_channel = rule.granularity == "per-channel" if rule.granularity else by_default
     axis = weight_axis(node, rank) if per_channel else None
-    format_ = work.target.weight
+    format_ = work.target.formats.weight
     if work.recipe.reduce_range and can_saturate(node, work.graph.weights[node.input(index)].numpy(), axis):
         format_ = replace(format_, bits=7)
     if rule.weight_bits not in (None, 8):
-        if rule.weight_bits != 4 or work.target.small_weight is None:
+        if rule.weight_bits != 4 or work.target.formats.small_weight is None:
             raise fail(
                 "R009",
                 f"{work.target.title} has no integer kernels for {rule.weight_bits}-bit weights",
@@ -277,27 +277,27 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
                 if work.target.weight_forms
                 else "leave the weights of this node at 8 bits",
             )
-        if work.target.small_ops and node.op not in work.target.small_ops:
+        if work.target.kernels.with_small and node.op not in work.target.kernels.with_small:
             raise fail(
                 "R009",
                 f"{work.target.title} has no kernel for {node.op} with 4-bit weights",
                 node.name,
-                f"match {', '.join(work.target.small_ops)} only",
+                f"match {', '.join(work.target.kernels.with_small)} only",
             )
-        if per_channel and node.op in work.target.per_tensor:
+        if per_channel and node.op in work.target.formats.per_tensor:
             raise fail(
                 "R009",
                 f"{work.target.title} has no kernel for {node.op} with 4-bit weights and a scale a channel",
                 node.name,
                 "remove one of `weight_bits` and `granularity`",
             )
-        format_ = work.target.small_weight
+        format_ = work.target.formats.small_weight
     return WeightPlan(format_, axis, gates=weight_gates(node))
 
 
 def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, TensorPlan]) -> frozenset[str]:
     """Float weighted nodes that the runtime would quantize at load, because both their input and output are quantized."""
-    if not work.target.float_anchor:
+    if not work.target.placement.float_anchor:
         return frozenset()
     found = set()
     for node in work.graph.nodes:

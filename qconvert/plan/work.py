@@ -34,7 +34,7 @@ class Work:
     def keeps_scale(self, node: Node) -> bool:
         """Whether the node's kernel has no scale of its own for its output."""
         row = spec(node)
-        return row is not None and (row.tie is Tie.SAME or node.op in self.target.same_scale)
+        return row is not None and (row.tie is Tie.SAME or node.op in self.target.kernels.same_scale)
 
     def host_of(self, node: Node) -> str:
         """Name of the unit that the node belongs to in the cut: itself, or the host of an absorbed clamp."""

@@ -1,11 +1,31 @@
 """The targets: one file each, all of them data."""
 
 from .arm_neon import ARM_NEON
-from .model import Cost, CostModel, Format, Kernel, Limit, Session, Target, WeightForm
+from .costs import Cost, CostModel
+from .formats import Format, Formats
+from .kernels import Kernel, Kernels, Limit, WeightForm
+from .model import Artefact, Floats, Placement, Rewrites, Runtime, Session, Target
 from .tensorrt import TENSORRT
 from .tflite_micro import TFLITE_MICRO
 from .x86_vnni import X86_VNNI
 
 TARGETS: dict[str, Target] = {target.name: target for target in (X86_VNNI, ARM_NEON, TENSORRT, TFLITE_MICRO)}
 
-__all__ = ["TARGETS", "Cost", "CostModel", "Format", "Kernel", "Limit", "Session", "Target", "WeightForm"]
+__all__ = [
+    "TARGETS",
+    "Artefact",
+    "Cost",
+    "CostModel",
+    "Floats",
+    "Format",
+    "Formats",
+    "Kernel",
+    "Kernels",
+    "Limit",
+    "Placement",
+    "Rewrites",
+    "Runtime",
+    "Session",
+    "Target",
+    "WeightForm",
+]

@@ -6,7 +6,9 @@ Sources: onnxruntime 1.31.1, `core/optimizer/qdq_transformer/selectors_actions` 
 
 from __future__ import annotations
 
-from .model import Format, Kernel, Limit, Session, Target, WeightForm
+from .formats import Format, Formats
+from .kernels import Kernel, Kernels, Limit, WeightForm
+from .model import Artefact, Floats, Placement, Runtime, Session, Target
 
 _FUSED = "qdq_selectors.cc, optimized graphs of onnxruntime 1.31.1"
 _DROPPED = "qdq_selectors.cc DropQDQ: the operator runs on the integers themselves"
@@ -66,26 +68,25 @@ WEIGHT_FORMS: tuple[WeightForm, ...] = (
     WeightForm("fold", _LAYERS, "", (2,), _ANY, ((2, 16),), opset=25, source=_FOLDS),
 )  # fmt: skip
 
-SESSIONS = (Session("default options", deployed=True), Session("optimizations off", optimize=False))
-
 ONNXRUNTIME_CPU = Target(
     name="onnxruntime-cpu",  # no target by itself: the targets replace what differs
     title="onnxruntime CPU",
-    activation=Format("uint8", symmetric=False),
-    weight=Format("int8", symmetric=True, narrow=True),
-    wide=Format("uint16", symmetric=False, bits=16),
-    small_weight=Format("int4", symmetric=True, bits=4),
-    kernels=KERNELS,
-    sessions=SESSIONS,
-    checks=(),
-    formats=("qdq", "qoperator"),
-    absorbs=("Relu", "Clip"),
-    dynamic=("MatMul", "Gemm", "LSTM"),
-    attention_mode="dynamic",
-    weight_forms=WEIGHT_FORMS,
-    halves=("float16",),
-    io=("float",),
-    half_gain="onnxruntime's x86 kernels compute in float32: the file is half as large, the time is at best that of FP32",
-    float_anchor=True,
     source="qdq_selectors.cc and MLAS of onnxruntime 1.31.1",
+    formats=Formats(
+        activation=Format("uint8", symmetric=False),
+        weight=Format("int8", symmetric=True, narrow=True),
+        wide_activation=Format("uint16", symmetric=False, bits=16),
+        small_weight=Format("int4", symmetric=True, bits=4),
+    ),
+    kernels=Kernels(KERNELS, dynamic=("MatMul", "Gemm", "LSTM"), absorbed=("Relu", "Clip")),
+    placement=Placement(attention="dynamic", float_anchor=True),
+    weight_forms=WEIGHT_FORMS,
+    floats=Floats(
+        whole_model=("float16",),
+        not_gained="onnxruntime's x86 kernels compute in float32: the file is half as large, the time is at best that of FP32",
+    ),
+    artefact=Artefact(formats=("qdq", "qoperator"), io=("float",)),
+    runtime=Runtime(
+        sessions=(Session("default options", deployed=True), Session("optimizations off", optimize=False)),
+    ),
 )

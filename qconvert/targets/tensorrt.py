@@ -6,7 +6,9 @@ Source: TensorRT developer guide, "Explicit Quantization" and "Q/DQ Layer-Placem
 
 from __future__ import annotations
 
-from .model import Float8, Format, Kernel, Limit, Session, Target, WeightForm
+from .formats import Format, Formats
+from .kernels import Kernel, Kernels, Limit, WeightForm
+from .model import Artefact, Float8, Floats, Placement, Runtime, Session, Target
 
 _WEIGHT = Limit("weight-constant")
 
@@ -27,30 +29,38 @@ _PRODUCT = (Limit("weight-rank", 2), Limit("attribute", "transA=0"))
 WEIGHT_FORMS = (
     WeightForm("floats", ("MatMul", "Gemm"), "qdq", (4,), (16,), ((4, 16),), levels=("nvfp4",), divides=True, opset=23, limits=_PRODUCT, source="guide: FP4 in blocks of 16 with FP8 scales and one float32 scale, two DequantizeLinear"),
     WeightForm("floats", ("MatMul", "Gemm"), "qdq", (8,), (32,), ((8, 32),), levels=("mxfp8",), divides=True, opset=21, limits=_PRODUCT, source="guide: FP8 in blocks of 32 with E8M0 scales; onnx-tensorrt TRT_MXFP8DequantizeLinear"),
-    WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (4,), (64, 128), ((4, 128),), asymmetric=False, divides=True, opset=21, limits=(Limit("weight-rank", 2), Limit("attribute", "transA=0")), source="guide: INT4 is weight-only, in symmetric blocks of 64 or 128 along the inputs of matrix products"),
+    WeightForm("dequantize", ("MatMul", "Gemm"), "qdq", (4,), (64, 128), ((4, 128),), asymmetric=False, divides=True, opset=21, limits=_PRODUCT, source="guide: INT4 is weight-only, in symmetric blocks of 64 or 128 along the inputs of matrix products"),
 )  # fmt: skip
 
 TENSORRT = Target(
     name="tensorrt",
     title="TensorRT (explicit Q/DQ)",
-    activation=Format("int8", symmetric=True),
-    weight=Format("int8", symmetric=True, narrow=True),
-    kernels=KERNELS,
-    sessions=(
-        Session(
-            "optimizations off, Q/DQ kept", optimize=False, config=(("session.disable_quant_qdq", "1"),), deployed=True
-        ),
+    source="symmetric int8 only, zero points 0, float bias, Q/DQ on every input of weighted layers and on the skip input of a residual Add",
+    formats=Formats(
+        activation=Format("int8", symmetric=True), weight=Format("int8", symmetric=True, narrow=True), bias="float"
     ),
-    checks=("tensorrt",),
+    kernels=Kernels(KERNELS),
+    placement=Placement(residual_skip=True),
     weight_forms=WEIGHT_FORMS,
-    bias="float",
-    residual_skip=True,
-    deployed_here=False,
-    precisions=("float32", "float16", "bfloat16"),
-    float8=Float8(FLOAT8, FLOAT8, FLOAT8_KERNELS),
-    halves=("float16", "bfloat16"),
-    io=("float", "half"),
-    try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",
+    floats=Floats(
+        beside_integers=("float32", "float16", "bfloat16"),
+        whole_model=("float16", "bfloat16"),
+        float8=Float8(FLOAT8, FLOAT8, FLOAT8_KERNELS),
+    ),
+    artefact=Artefact(io=("float", "half")),
+    runtime=Runtime(
+        sessions=(
+            Session(
+                "optimizations off, Q/DQ kept",
+                optimize=False,
+                config=(("session.disable_quant_qdq", "1"),),
+                deployed=True,
+            ),
+        ),
+        checks=("tensorrt",),
+        at_hand=False,
+        try_with="trtexec --onnx={model} --stronglyTyped --profilingVerbosity=detailed --dumpLayerInfo",
+    ),
     sparsity=(
         ("unstructured", "no time, the kernels multiply zeros like any number; `pattern: 2:4` is the one that gains"),
         (
@@ -58,5 +68,4 @@ TENSORRT = Target(
             "sparse tensor cores (Ampere and later) skip half of the products; build with `trtexec --sparsity=enable`",
         ),
     ),
-    source="symmetric int8 only, zero points 0, float bias, Q/DQ on every input of weighted layers and on the skip input of a residual Add",
 )

@@ -6,7 +6,9 @@ one in the PyPI package `tflite-micro` 0.dev20261023. A kernel that only LiteRT 
 
 from __future__ import annotations
 
-from .model import FixedScale, Format, InnerFormat, Kernel, Limit, Session, Target
+from .formats import FixedScale, Format, Formats, InnerFormat
+from .kernels import Kernel, Kernels, Limit
+from .model import Artefact, Placement, Rewrites, Runtime, Session, Target
 
 _WEIGHT = Limit("weight-constant")
 _STATIC = Limit("static-params")
@@ -126,31 +128,33 @@ ADVICE: tuple[tuple[str, str], ...] = (  # by operator, or by the code of the re
 TFLITE_MICRO = Target(
     name="tflite-micro",
     title="TensorFlow Lite Micro",
-    activation=Format("int8", symmetric=False),
-    weight=Format("int8", symmetric=True, narrow=True),
-    wide=Format("int16", symmetric=True, narrow=True, bits=16),
-    kernels=KERNELS,
-    sessions=(Session("simulation of the integers in onnxruntime", deployed=True),),
-    checks=("tflite",),
-    formats=("tflite",),
-    extension=".tflite",
-    packages=("flatbuffers", "tflite-micro", "ai-edge-litert"),
-    narrow_only=NARROW,
-    options=("keep_layout", "limits"),
-    io=("integer", "float"),
-    small_weight=Format("int4", symmetric=True, narrow=True, bits=4),
-    small_ops=("Conv", "Gemm", "MatMul"),
-    simulation="qdq",
-    absorbs=("Relu", "Clip"),
-    deployed_here=False,
-    whole=True,
-    static_shapes=True,
-    lowers=("forward-lstm", "unroll", "decompose", "whole-pool", "matmul-add-to-gemm"),
-    same_scale=("AveragePool",),
-    join_concat=True,
-    fixed_scales=FIXED,
-    inner_formats=INNER,
-    per_tensor=("Gemm", "MatMul"),
-    advice=ADVICE,
     source="full-integer int8 by the TensorFlow Lite quantization specification; every operator must have an integer kernel in TFLM",
+    formats=Formats(
+        activation=Format("int8", symmetric=False),
+        weight=Format("int8", symmetric=True, narrow=True),
+        wide_activation=Format("int16", symmetric=True, narrow=True, bits=16),
+        small_weight=Format("int4", symmetric=True, narrow=True, bits=4),
+        per_tensor=("Gemm", "MatMul"),
+        fixed=FIXED,
+        inner=INNER,
+    ),
+    kernels=Kernels(
+        KERNELS,
+        absorbed=("Relu", "Clip"),
+        same_scale=("AveragePool",),
+        without_wide=NARROW,
+        with_small=("Conv", "Gemm", "MatMul"),
+    ),
+    placement=Placement(whole=True, join_concat=True),
+    rewrites=Rewrites(always=("forward-lstm", "unroll", "decompose", "whole-pool", "matmul-add-to-gemm")),
+    artefact=Artefact(formats=("tflite",), extension=".tflite", io=("integer", "float"), static_shapes=True),
+    runtime=Runtime(
+        sessions=(Session("simulation of the integers in onnxruntime", deployed=True),),
+        checks=("tflite",),
+        simulation="qdq",
+        packages=("flatbuffers", "tflite-micro", "ai-edge-litert"),
+        at_hand=False,
+    ),
+    recipe_keys=("keep_layout", "limits"),
+    advice=ADVICE,
 )

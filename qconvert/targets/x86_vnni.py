@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .model import Cost, CostModel
+from .costs import Cost, CostModel
+from .model import Rewrites
 from .onnxruntime_cpu import ONNXRUNTIME_CPU
 
 # Non-negative least squares over some 700 measured calls inside chains, on one core of an AMD Zen 4 (AVX-512 VNNI) with
@@ -116,9 +117,6 @@ COST = CostModel(
     quantize=Cost(670, write=0.119),
     dequantize=Cost(500, write=0.111),
     relayout=Cost(1350, write=0.15),
-    float_mac_price=1.0,
-    min_gain=0.003,
-    tail_price=0.02,
     source="measured on one core of an AMD Zen 4 with AVX-512 VNNI, onnxruntime 1.31.1",
 )
 
@@ -126,12 +124,14 @@ X86_VNNI = replace(
     ONNXRUNTIME_CPU,
     name="x86-vnni",
     title="x86 VNNI (onnxruntime)",
-    checks=("onnxruntime-x86",),
-    sum_before_norm=True,
-    rewrites=("matmul-add-to-gemm", "stem-channels", "depthwise-channels", "average-pool-to-conv", "hard-swish"),
-    cost=COST,
-    cores=("haswell",),
-    options=("reduce_range",),
-    hosts=("x86_64", "AMD64"),
     source="only uint8 activations with int8 weights reach vpdpbusd (MLAS platform.cpp); S8S8 is slower than FP32",
+    cost=COST,
+    rewrites=Rewrites(
+        if_faster=("matmul-add-to-gemm", "stem-channels", "depthwise-channels", "average-pool-to-conv", "hard-swish"),
+    ),
+    artefact=replace(ONNXRUNTIME_CPU.artefact, sum_before_norm=True),
+    runtime=replace(
+        ONNXRUNTIME_CPU.runtime, checks=("onnxruntime-x86",), hosts=("x86_64", "AMD64"), cores=("haswell",)
+    ),
+    recipe_keys=("reduce_range",),
 )

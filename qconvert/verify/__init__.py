@@ -60,4 +60,4 @@ FILE_CHECKS: dict[str, Callable[[bytes], tuple[Diagnostic, ...]]] = {"tflite": c
 def check(graph: Graph, target: Target) -> tuple[Diagnostic, ...]:
     """Findings of every static check that the target names, on the graph as it was loaded."""
     typed = infer_types(graph)
-    return tuple(finding for name in target.checks for finding in CHECKS[name](typed))
+    return tuple(finding for name in target.runtime.checks for finding in CHECKS[name](typed))

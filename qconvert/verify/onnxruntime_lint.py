@@ -69,7 +69,7 @@ def check_loads(model: Path | bytes, target: Target) -> tuple[Diagnostic, ...]:
     """
     feed = _ones(load(model) if isinstance(model, Path) else from_proto(onnx.ModelProto.FromString(model)))
     found: list[Diagnostic] = []
-    for config in target.sessions:
+    for config in target.runtime.sessions:
         try:
             session = Session(model, Options(config.optimize, config=config.config), "C210")
             if feed is not None:

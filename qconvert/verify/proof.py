@@ -45,7 +45,7 @@ def prove(
     with opened(float_graph) as session:
         wanted = [session.run(feed) for feed in feeds]
     proofs: list[SessionProof] = []
-    for config in target.sessions:
+    for config in target.runtime.sessions:
         try:
             got, names = _run(artefact if stand_in is None else serialize(stand_in), config, feeds)
         except QConvertError as error:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qconvert.calibrate import constant_params, dequantize, fake_quantize, quantize
 from qconvert.calibrate.levels import FIXED, LEARNED, LEVELS, fitted, fixed, nearest
 from qconvert.plan import WeightPlan
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 
 
 def plan(kind, bits, axis=0, block=0):

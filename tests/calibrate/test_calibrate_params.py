@@ -91,7 +91,7 @@ def test_no_scale_is_subnormal_or_zero(format_: Format, reach: float) -> None:
 
 # --- weights -----------------------------------------------------------------------------------------------------------
 
-INT8 = X86.weight
+INT8 = X86.formats.weight
 
 
 @pytest.mark.parametrize("method", ["mse", "min-max"])
@@ -130,7 +130,7 @@ def test_dead_channels_stay_dead(method: str) -> None:
 
 def test_asymmetric_constants_cover_their_range() -> None:
     constant = np.array([[0.5, 2.0, 9.75]], np.float32)
-    params = constant_params(constant, WeightPlan(X86.activation))
+    params = constant_params(constant, WeightPlan(X86.formats.activation))
     assert np.abs(fake_quantize(constant, params) - constant).max() <= 0.501 * params.scale
 
 
@@ -167,10 +167,11 @@ def test_only_a_bias_widens_a_scale() -> None:
 # --- groups ------------------------------------------------------------------------------------------------------------
 
 
-def _params_of(sketches: dict[str, Array], text: str, **changes: object) -> dict[str, object]:
+def _params_of(sketches: dict[str, Array], text: str, join_concat: bool = False) -> dict[str, object]:
     from dataclasses import replace
 
-    plan = planned(text_model(text), replace(X86, **changes))  # type: ignore[arg-type]
+    target = replace(X86, placement=replace(X86.placement, join_concat=join_concat))
+    plan = planned(text_model(text), target)
     found = activation_params(
         plan, {n: sketch_of(v.astype(np.float32)) for n, v in sketches.items()}, EVERYWHERE.calibration
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qconvert.calibrate import RANGE_TABLES, params_fixed, params_for_span, read_ranges
 from qconvert.errors import QConvertError
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 
 U8, S8 = Format("uint8", symmetric=False), Format("int8", symmetric=True)
 OLD = {

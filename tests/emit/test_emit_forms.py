@@ -306,7 +306,7 @@ def test_padding_in_integers_is_padding_with_the_zero_point(form: str) -> None:
         "(float[1,2,3,3] x) => (float[1,2,5,5] y, float[1,2,5,5] z) { y = Pad (x, pads) z = Pad (x, pads, value) }",
         pads=np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), value=np.array(-0.5, np.float32),
     )  # fmt: skip
-    target = replace(X86, kernels=(*X86.kernels, Kernel("Pad")))
+    target = replace(X86, kernels=replace(X86.kernels, integer=(*X86.kernels.integer, Kernel("Pad"))))
     one = made(graph, target=target)
     for optimize in (True, False):
         result = run(one.emit(form), feeds_of(graph), optimize)[0]

@@ -107,7 +107,7 @@ def test_inputs_and_operators_without_16_bit_types_keep_float32():
 
 
 def test_scales_are_normal_float16_numbers():
-    format_ = TARGETS["tensorrt"].weight
+    format_ = TARGETS["tensorrt"].formats.weight
     params = {"w": params_for_range(format_, -np.array([1e-7, 0.3, 2.0]), np.array([1e-7, 0.3, 2.0]), 0)}
     scale = half_scales(params)["w"].scale
     assert np.array_equal(scale, scale.astype(np.float16).astype(np.float32))

@@ -18,7 +18,7 @@ from qconvert.errors import QConvertError
 from qconvert.graph import Array, Graph, Node, load
 from qconvert.lift import is_quantized, lift
 from qconvert.plan import WeightPlan
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 
 S8 = Format("int8", symmetric=True, narrow=True)
 SCALES = {"s": np.float32(0.05), "z": np.uint8(0), "zm": np.uint8(128), "zs": np.int8(0)}
@@ -76,7 +76,7 @@ def test_our_own_files_say_what_was_written(form: str) -> None:
     assert said == sorted(float(params.scale) for params in made.activations.values())
     again = next(w.numpy() for w in lifted.graph.weights.values() if w.shape == (16, 8, 3, 3))
     codes = quantize(graph.weights["w"].numpy(), made.weights["n_c", 1])
-    fresh = constant_params(again, WeightPlan(X86.weight, 0))
+    fresh = constant_params(again, WeightPlan(X86.formats.weight, 0))
     np.testing.assert_array_equal(quantize(again, fresh), codes)
     np.testing.assert_allclose(fresh.scale, made.weights["n_c", 1].scale, rtol=1e-5)
 

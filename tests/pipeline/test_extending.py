@@ -23,7 +23,7 @@ from qconvert.evaluate import metrics
 from qconvert.graph import Graph, Node
 from qconvert.ops import OpSpec, Role, Tie
 from qconvert.report import RunRecord
-from qconvert.targets import Kernel, Target
+from qconvert.targets import Kernel, Rewrites, Runtime, Target
 from qconvert.targets.x86_vnni import X86_VNNI
 
 FAST = {"placement": "everywhere", "algorithms": "none", "evaluation.latency": False, "evaluation.layers": False}
@@ -38,9 +38,13 @@ def convert(place: Place, target: str = "x86-vnni", evaluated: bool = False, **c
 
 
 def toy_target(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Target:
-    toy = replace(X86_VNNI, name="toy", title="Toy", rewrites=(), **changes)
+    toy = replace(X86_VNNI, name="toy", title="Toy", rewrites=Rewrites(), **changes)
     monkeypatch.setitem(targets.TARGETS, "toy", toy)
     return toy
+
+
+def checked_by(*names: str) -> Runtime:
+    return replace(X86_VNNI.runtime, checks=names)
 
 
 def test_target(place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +58,11 @@ def test_target(place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_operator(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy_target(monkeypatch, kernels=(*X86_VNNI.kernels, Kernel("Softsign")), checks=())
+    toy_target(
+        monkeypatch,
+        kernels=replace(X86_VNNI.kernels, integer=(*X86_VNNI.kernels.integer, Kernel("Softsign"))),
+        runtime=checked_by(),
+    )
     shape = ("batch", 3, SIDE, SIDE)
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
@@ -105,7 +113,7 @@ def test_emitter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         return written.with_(metadata={**written.metadata, "toy": "yes"})
 
     monkeypatch.setitem(emit.EMITTERS, "toy", emit_toy)
-    toy_target(monkeypatch, formats=("qdq", "toy"))
+    toy_target(monkeypatch, artefact=replace(X86_VNNI.artefact, formats=("qdq", "toy")))
     assert convert(place, "toy", format="toy").plan.format == "toy"
     assert {entry.key: entry.value for entry in onnx.load(place.output).metadata_props}["toy"] == "yes"
 
@@ -129,7 +137,7 @@ def test_check(place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setitem(verify.CHECKS, "toy", too_long)
-    toy_target(monkeypatch, checks=("toy",))
+    toy_target(monkeypatch, runtime=checked_by("toy"))
     record = convert(place, "toy")
     assert any(problem.message == "name too long" and problem.where == "classifier" for problem in record.diagnostics)
     ran = cli("check", place.output, "-t", "toy", "--strict")

@@ -15,7 +15,7 @@ from qconvert.graph import load
 from qconvert.pipeline.lint import lint
 from qconvert.targets import TARGETS
 
-FLOAT8 = TARGETS["tensorrt"].float8.activation
+FLOAT8 = TARGETS["tensorrt"].floats.float8.activation
 
 
 @settings(max_examples=60, deadline=None)

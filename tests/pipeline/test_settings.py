@@ -15,7 +15,7 @@ from qconvert.pipeline.words import vocabulary
 from qconvert.recipe import Recipe
 from qconvert.targets import TARGETS
 
-FORMATS = [(name, format_) for name, target in TARGETS.items() for format_ in target.formats]
+FORMATS = [(name, format_) for name, target in TARGETS.items() for format_ in target.artefact.formats]
 
 
 @pytest.mark.parametrize(("target", "format_"), FORMATS)

@@ -10,7 +10,7 @@ import qconvert
 from qconvert.calibrate import params_for_range
 from qconvert.errors import QConvertError
 from qconvert.graph import load
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 
 SHIFTS = (-126, 127)
 

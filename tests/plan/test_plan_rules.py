@@ -191,7 +191,7 @@ def test_a_limit_has_the_code_of_its_row(name: str, code: str) -> None:
 
 
 def test_targets_name_known_limits_only() -> None:
-    assert {limit.name for t in TARGETS.values() for k in t.kernels for limit in k.limits} <= set(LIMITS)
+    assert {limit.name for t in TARGETS.values() for k in t.kernels.integer for limit in k.limits} <= set(LIMITS)
 
 
 # --- rules -------------------------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_operators_that_move_values_tie_their_ends() -> None:
 def test_joins_have_their_own_scale_unless_the_target_joins_them() -> None:
     graph = text_model("(float[1,4,6,6] x) => (float[1,8,6,6] y) { a = Conv (x, w) y = Concat <axis=1> (a, x) }", **W)
     assert groups(planned(graph)) == [{"a"}, {"x"}, {"y"}]
-    tied = planned(graph, replace(X86, join_concat=True))
+    tied = planned(graph, replace(X86, placement=replace(X86.placement, join_concat=True)))
     assert groups(tied) == [{"a", "y"}, {"x"}]  # the convolution reads `x` too, so it keeps its own
 
 
@@ -354,7 +354,7 @@ def test_a_clamp_behind_a_layer_that_a_rule_keeps_float() -> None:
 
 
 def test_a_kernel_that_writes_float_absorbs_nothing() -> None:
-    target = replace(X86, kernels=(Kernel("Conv", "raw"),))
+    target = replace(X86, kernels=replace(X86.kernels, integer=(Kernel("Conv", "raw"),)))
     graph = text_model(CLAMP.format(clamp=RELU, rest="z = Conv (r, w)", more="", host="Conv (x, w)"), **W)
     made = planned(graph, target)
     assert made.nodes["n_r"].kind is Kind.FLOAT

@@ -17,7 +17,7 @@ from qconvert.pipeline.statistics import Statistics
 from qconvert.report import RunRecord, charts, to_html
 from qconvert.report.rows import family, layer_rows
 from qconvert.report.words import clean, duration, percent, size
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 
 U8 = Format("uint8", symmetric=False)
 

@@ -14,7 +14,7 @@ from qconvert.calibrate import params_for_range, sketch_of
 from qconvert.optimize.sensitivity import Move, decibels
 from qconvert.pipeline.analyze import rules_text
 from qconvert.recipe.rules import matches
-from qconvert.targets.model import Format
+from qconvert.targets.formats import Format
 from qconvert.tune.health import clipped, outliers, unused
 from qconvert.tune.recipes import literal
 

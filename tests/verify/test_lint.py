@@ -289,8 +289,8 @@ def test_a_model_that_does_not_load_is_told_for_every_configuration(tmp_path: Pa
 
     refused = check_loads(serialize(unknown), X86)
 
-    assert [d.code for d in refused] == ["C210"] * len(X86.sessions)
-    assert all(s.name in d.message for s, d in zip(X86.sessions, refused, strict=True))
+    assert [d.code for d in refused] == ["C210"] * len(X86.runtime.sessions)
+    assert all(s.name in d.message for s, d in zip(X86.runtime.sessions, refused, strict=True))
     assert codes(check_loads(serialize(short), X86)) == {"C210"}
     assert check_loads(tmp_path / "good.onnx", X86) == ()
     assert check_loads(serialize(graph), X86) == ()
@@ -303,7 +303,7 @@ def test_a_model_with_free_dimensions_is_only_loaded() -> None:
 
 
 def test_every_target_names_checks_that_exist(tmp_path: Path) -> None:
-    assert {name for target in TARGETS.values() for name in target.checks} <= {*CHECKS, *FILE_CHECKS}
+    assert {name for target in TARGETS.values() for name in target.runtime.checks} <= {*CHECKS, *FILE_CHECKS}
     assert codes(check(by_onnxruntime(tmp_path, net(), **S8S8), X86)) == {"C201"}
 
 

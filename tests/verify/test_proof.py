@@ -11,7 +11,7 @@ from quantize_support import X86, feeds_of, quantized, random, text_model
 
 from qconvert.errors import Diagnostic, QConvertError, Severity
 from qconvert.graph import Graph, Node, TensorType, save, serialize, to_proto, weight
-from qconvert.targets.model import Session
+from qconvert.targets import Runtime, Session
 from qconvert.verify import prove
 from qconvert.verify.proof import worst_sqnr
 
@@ -44,7 +44,7 @@ def test_a_good_result_is_proved_in_every_configuration() -> None:
 
     assert failures == ()
     assert [(p.name, p.optimize, p.deployed) for p in proofs] == [
-        (s.name, s.optimize, s.deployed) for s in X86.sessions
+        (s.name, s.optimize, s.deployed) for s in X86.runtime.sessions
     ]
     assert all(p.samples == len(FEEDS) and 15 < p.sqnr_db < 100 for p in proofs)
 
@@ -56,7 +56,7 @@ def test_a_file_is_proved_like_bytes(tmp_path: Path) -> None:
 
 
 def test_the_same_model_is_infinitely_close_without_optimizations() -> None:
-    target = replace(X86, sessions=(Session("default options", deployed=True),))
+    target = replace(X86, runtime=Runtime((Session("default options", deployed=True),)))
     proofs, failures = prove(GRAPH, serialize(GRAPH), target, FEEDS, 15)
 
     assert failures == ()
@@ -83,13 +83,13 @@ def test_bytes_that_are_no_model_fail_without_a_traceback(junk: bytes) -> None:
 
 def test_a_configuration_that_refuses_is_named_and_the_others_are_still_proved() -> None:
     refusing = Session("another file format", config=(("session.load_model_format", "ORT"),))
-    target = replace(X86, sessions=(refusing, *X86.sessions))
+    target = replace(X86, runtime=Runtime((refusing, *X86.runtime.sessions)))
 
     proofs, failures = prove(GRAPH, serialize(artefact()), target, FEEDS, 15)
 
     assert codes(failures) == ["V002"]
     assert "another file format" in failures[0].message
-    assert len(proofs) == len(X86.sessions)
+    assert len(proofs) == len(X86.runtime.sessions)
 
 
 def test_a_result_that_fails_at_the_first_run_does_not_run() -> None:

@@ -95,7 +95,7 @@ class State:
 
     def _freed(self, nodes: dict[str, NodePlan], names: Iterable[str]) -> dict[str, NodePlan]:
         """Kernels before the changed nodes that write float if nobody reads integers any more."""
-        free = {k.op for k in self.target.kernels if k.output == "free"}
+        free = {k.op for k in self.target.kernels.integer if k.output == "free"}
         for name in names:
             for source in self.graph.by_name[name].inputs:
                 producer = self.graph.producer.get(source)
@@ -260,7 +260,7 @@ def candidates(board: Board, known: frozenset[str], dynamic: bool = True) -> lis
         known: nodes that a rule may name.
     """
     state = board.state
-    moves = [] if state.target.whole else [*_around_tensors(state), *_single_nodes(state)]
+    moves = [] if state.target.placement.whole else [*_around_tensors(state), *_single_nodes(state)]
     if dynamic:
         moves += [
             Move("dynamic", (n.name,), about=n.name)
@@ -278,7 +278,7 @@ def _widened(state: State) -> Iterator[Move]:
 
     A kernel reads as many bits as it writes, so what the readers write gets 16 bits as well.
     """
-    if state.target.wide is None or not state.target.whole:
+    if state.target.formats.wide_activation is None or not state.target.placement.whole:
         return
     groups: dict[int, list[str]] = {}
     for name, chosen in state.plan.tensors.items():
@@ -288,7 +288,7 @@ def _widened(state: State) -> Iterator[Move]:
         wide = dict.fromkeys((*names, *(n for out in written for n in groups[state.plan.tensors[out].group])))
         writers = {p.op for name in wide if (p := state.graph.producer.get(name)) is not None}
         narrow = [name for name in names if state.plan.tensors[name].format.bits <= 8]
-        if narrow and writers.isdisjoint(state.target.narrow_only):
+        if narrow and writers.isdisjoint(state.target.kernels.without_wide):
             yield Move("wide", tuple(wide), about=names[0])
 
 

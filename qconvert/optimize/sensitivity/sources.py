@@ -108,7 +108,7 @@ def may_be_dynamic(node: Node, graph: Graph, plan: Plan, target: Target) -> bool
     """Whether an integer node has a kernel that measures its range at run time."""
     if (
         plan.nodes[node.name].kind is not Kind.INTEGER
-        or node.op not in target.dynamic
+        or node.op not in target.kernels.dynamic
         or node.input(1) not in graph.weights
     ):
         return False
