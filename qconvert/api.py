@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from .errors import fail
-from .pipeline.cache import cache_limit, open_cache
+from .pipeline.asked import dataset_recipe, make_request, make_requests
 from .pipeline.comparison import ComparisonRequest
 from .pipeline.comparison import compare as _compare
 from .pipeline.convert import convert as _convert
 from .pipeline.evaluation import EvaluationRequest, reference_number
 from .pipeline.evaluation import evaluate_models as _evaluate_models
 from .pipeline.events import Event, silent
-from .pipeline.request import dataset_recipe, make_request, make_requests
 from .pipeline.several import convert_several
+from .pipeline.storage.cache import cache_limit, open_cache
 from .recipe import Recipe
 from .report import RunRecord
 from .report.comparison import Comparison

@@ -39,9 +39,9 @@ def analyze(
     qconvert analyze model.onnx -r recipe.yaml -d dataset/ --budget 60s --json
     """
     from ..pipeline.analyze import analyze_model
-    from ..pipeline.cache import cache_limit, open_cache
-    from ..pipeline.request import make_request
-    from ..pipeline.staging import write_text
+    from ..pipeline.asked import make_request
+    from ..pipeline.storage.cache import cache_limit, open_cache
+    from ..pipeline.storage.staging import write_text
     from ..report.analysis import analysis_text
 
     limit = None if budget is None else seconds(budget, "--budget")

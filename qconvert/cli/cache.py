@@ -19,7 +19,7 @@ def info(cache: CacheFolder = None, as_json: Json = False) -> int:
     """
     import json
 
-    from ..pipeline.cache import cache_limit, open_cache
+    from ..pipeline.storage.cache import cache_limit, open_cache
     from ..report.words import count, size
 
     found = open_cache(cache, cache_limit())
@@ -35,7 +35,7 @@ def info(cache: CacheFolder = None, as_json: Json = False) -> int:
 @app.command()
 def clear(cache: CacheFolder = None) -> int:
     """Remove every entry of the cache, and nothing else that may lie in its folder."""
-    from ..pipeline.cache import cache_limit, open_cache
+    from ..pipeline.storage.cache import cache_limit, open_cache
     from ..report.words import count, size
 
     found = open_cache(cache, cache_limit())

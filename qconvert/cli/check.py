@@ -38,7 +38,7 @@ def check(
 
     from ..errors import EXIT_CODES, Severity
     from ..pipeline.lint import lint
-    from ..pipeline.staging import write_text
+    from ..pipeline.storage.staging import write_text
     from ..report.sarif import to_sarif
 
     findings = lint(model, target)

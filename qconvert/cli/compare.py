@@ -38,9 +38,9 @@ def compare(
 
     qconvert compare main/model.report.json branch/model.report.json --fail-on 'layer_drop>3' --report html,md
     """
+    from ..pipeline.asked import dataset_recipe
     from ..pipeline.comparison import ComparisonRequest
     from ..pipeline.comparison import compare as run
-    from ..pipeline.request import dataset_recipe
     from ..report.comparison import COMPARISON_FORMATS, comparison_text
 
     chosen, base, notes = dataset_recipe(recipe, overrides(set_))

@@ -146,7 +146,7 @@ def show_judged(
         wanted: names of formats; folder: of the reports, the current one by default.
         inputs: files and folders that no report may touch.
     """
-    from ..pipeline.reports import write_reports
+    from ..pipeline.recording.reports import write_reports
 
     texts = {f"{forms.name}{ending}": render(found) for ending, render in (forms.files[name] for name in wanted)}
     written = write_reports(texts, folder, inputs)

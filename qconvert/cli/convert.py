@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import EXIT_CODES
-from ..pipeline.fresh import State, key_of, repeated, state_path
+from ..pipeline.storage.fresh import State, key_of, repeated, state_path
 from .console import out, progress, show_diagnostics, show_problems
 from .github import announce, announce_several
 from .options import (
@@ -126,8 +126,8 @@ def convert(
     state = state_path(output, report_dir) if if_changed else None
     if state is not None and (earlier := repeated(state, known, depfile)) is not None:
         return _unchanged(earlier, as_json, quiet)
-    from ..pipeline.cache import cache_limit, open_cache
-    from ..pipeline.request import make_requests
+    from ..pipeline.asked import make_requests
+    from ..pipeline.storage.cache import cache_limit, open_cache
     from ..pipeline.tracked import Tracking, tracked, tracked_several
 
     changes = overrides(set_, keys)

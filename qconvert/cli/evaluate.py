@@ -52,8 +52,8 @@ def evaluate(
 
     qconvert evaluate old.onnx new.onnx -d dataset/ --fail-on 'metric_drop>0.5%,speedup<1'
     """
+    from ..pipeline.asked import dataset_recipe
     from ..pipeline.evaluation import EvaluationRequest, evaluate_models, reference_number
-    from ..pipeline.request import dataset_recipe
     from ..report.evaluation import EVALUATION_FORMATS, evaluation_text
 
     chosen, base, notes = dataset_recipe(recipe, overrides(set_))

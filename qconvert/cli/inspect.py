@@ -39,9 +39,9 @@ def inspect(
             raise fail("R011", _ONE, None, "leave `--json` out, or give `--html FILE`")
         _show(model, as_json)
         return 0
-    from ..pipeline.drawing import draw_model
+    from ..pipeline.models.drawing import draw_model
     from ..pipeline.planning import target_named
-    from ..pipeline.staging import write_text
+    from ..pipeline.storage.staging import write_text
     from ..recipe import Recipe
     from ..report.drawing import to_page
 

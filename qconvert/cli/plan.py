@@ -37,10 +37,10 @@ def plan(
     qconvert plan model.onnx -t tensorrt --why conv1
     """
     from ..errors import Severity
+    from ..pipeline.asked import effective_recipe
     from ..pipeline.events import Stages
     from ..pipeline.planning import make_plan
-    from ..pipeline.record import plan_info
-    from ..pipeline.request import effective_recipe
+    from ..pipeline.recording.record import plan_info
     from ..report.plan import named_nodes, node_table, plan_text, why_text
 
     changes = overrides(set_, {"mode": mode, "weights.bits": bits, "weights.block": block, "format": format_})

@@ -28,7 +28,7 @@ def report(
     """
     import json
 
-    from ..pipeline.reports import read_record, rerender
+    from ..pipeline.recording.reports import read_record, rerender
     from ..report import record_schema
     from ..report.terminal import render
 

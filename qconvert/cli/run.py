@@ -18,7 +18,7 @@ import typer
 
 from .. import __version__
 from ..errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Diagnostic, QConvertError
-from ..pipeline.staging import NO_SPACE
+from ..pipeline.storage.staging import NO_SPACE
 from .streams import forgiving_streams
 
 _USAGE: type[Exception] = typer.BadParameter.__mro__[

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from ..pipeline.staging import output_error
+from ..pipeline.storage.staging import output_error
 
 
 class Forgiving:

@@ -64,8 +64,8 @@ def tune(
 
     qconvert tune model.onnx -r recipe.yaml -d dataset/ --min-sqnr 20 --min-speedup 1.5 --time 10m
     """
-    from ..pipeline.cache import cache_limit, open_cache
-    from ..pipeline.request import make_request
+    from ..pipeline.asked import make_request
+    from ..pipeline.storage.cache import cache_limit, open_cache
     from ..pipeline.tune import TuneRequest
     from ..pipeline.tune import tune as run
     from ..report.pareto import tune_text

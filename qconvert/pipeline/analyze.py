@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ..optimize.sensitivity import Move, look
 from ..recipe.dump import to_yaml
 from ..tune import Analysis, analyze, rules_for
-from .candidates import Workshop
-from .convert import Request
 from .events import Listener, Stages, silent
+from .request import Request
+from .tuning.candidates import Workshop
 
 _ALGORITHMS = 0.5  # share of the budget after which no further algorithm is begun
 

@@ -30,13 +30,12 @@ from ..graph import Array
 from ..recipe import Recipe
 from ..report.comparison import Comparison, FigurePair, LayerPair, NodeChange, Setting, TensorChange, WeightChange
 from ..report.evaluation import Evaluation
-from ..report.record import RunRecord
+from ..report.record import Problem, RunRecord
 from ..report.words import SHARES, decibel, interval_of, metric_drop, percent, ratio
 from .evaluation import EvaluationRequest, evaluate_models, judging
 from .events import Listener, Stages, silent
-from .record import problem
-from .reports import read_record
-from .sides import Facts, Ran, Weight, facts_of_model, facts_of_record, plain
+from .models.sides import Facts, Ran, Weight, facts_of_model, facts_of_record, plain
+from .recording.reports import read_record
 
 _LAYER_SAMPLES = 4
 _REGAINED = 15.0  # dB that no later tensor can win back: one that seems to was only scaled otherwise
@@ -86,7 +85,7 @@ def compare(request: ComparisonRequest, listener: Listener = silent) -> Comparis
         found, related = _models(request, listener, stages), True
     gates = tuple(_judged(conditions, found, related, stages))
     status = "done" if all(gate.passed for gate in gates) else "gates failed"
-    problems = tuple(dict.fromkeys((*found.diagnostics, *(problem(d) for d in stages.diagnostics))))
+    problems = tuple(dict.fromkeys((*found.diagnostics, *(Problem.of(d) for d in stages.diagnostics))))
     return found.model_copy(update={"gates": gates, "status": status, "diagnostics": problems})
 
 

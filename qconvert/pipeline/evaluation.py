@@ -18,16 +18,16 @@ from ..evaluate.conditions import MEASURED, Condition, judge_conditions, parse_c
 from ..graph import Graph
 from ..recipe import Recipe
 from ..report.evaluation import EvaluatedModel, Evaluation, EvaluationData, short_names
+from ..report.record import Problem
 from ..runtime import Feed, Runnable, assumed_inputs, host_name, synthetic_feed
 from ..runtime.emulator import Core
 from ..runtime.timing import Run
-from .doubts import raw_images
-from .emulation import EMULATED_SAMPLES, cores_named, on_cores
+from .drafting.data import raw_images
 from .events import Listener, Stages, silent
-from .fitting import Fitted, fitted
-from .pictures import with_pictures
-from .record import problem
-from .runners import Runner, open_runner
+from .measuring.emulation import EMULATED_SAMPLES, cores_named, on_cores
+from .measuring.pictures import with_pictures
+from .models.fitting import Fitted, fitted
+from .models.runners import Runner, open_runner
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def evaluate_models(request: EvaluationRequest, listener: Listener = silent) -> 
         models=found,
         data=data,
         gates=gates,
-        diagnostics=tuple(problem(d) for d in stages.diagnostics),
+        diagnostics=tuple(Problem.of(d) for d in stages.diagnostics),
         host=f"{host_name()}, {platform.system()} {platform.machine()}",
     )
 

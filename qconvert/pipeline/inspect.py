@@ -13,7 +13,7 @@ from ..report.inspect import Inspection, LargeTensor, TargetView
 from ..targets import TARGETS
 from .events import Stages
 from .planning import Planned, make_plan
-from .record import model_info
+from .recording.record import model_info
 
 _LARGEST = 5
 

@@ -14,8 +14,8 @@ from ..recipe.types import HALVES
 from ..targets import TARGETS, Target
 from ..verify import FILE_CHECKS, check, check_loads
 from ..verify.tflite_read import read_tflite
+from .models.runners import file_content
 from .planning import target_named
-from .runners import file_content
 
 
 def lint(model: Path, target_name: str) -> tuple[Diagnostic, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import Diagnostic, QConvertError, fail
 from ..recipe import Recipe, entries, for_target, read_recipe, resolve_rules, starting_recipe
 from .planning import target_named, target_of
-from .staging import guarded
+from .storage.staging import guarded
 from .words import presets_folder, vocabulary
 
 

@@ -11,14 +11,15 @@ from typing import Literal
 from .. import __version__
 from ..errors import EXIT_CODES, QConvertError
 from ..report import FORMATS, RunRecord
+from ..report.record import Problem
 from ..report.targets import TARGETS_FORMATS, TargetRun, TargetsRecord, target_run
 from ..runtime import host_name
-from .cache import Memory
-from .convert import Request, convert
+from .convert import convert
 from .events import Listener, of_target, silent
 from .planning import target_of
-from .record import problem
-from .staging import Destination, destination, keep_apart, publish, staged
+from .request import Request
+from .storage.cache import Memory
+from .storage.staging import Destination, destination, keep_apart, publish, staged
 
 STEM = "targets"
 
@@ -90,7 +91,7 @@ def _worst(runs: Sequence[TargetRun]) -> Literal["done", "gates failed", "failed
 
 
 def _failed(request: Request, error: QConvertError) -> TargetRun:
-    problems = tuple(problem(found) for found in error.diagnostics)
+    problems = tuple(Problem.of(found) for found in error.diagnostics)
     return TargetRun(target=request.recipe.target, status="failed", exit_code=error.exit_code, problems=problems)
 
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ..data.userfunc import function_file
+from ..errors import fail
+from ..evaluate import model_files
 from ..report import FORMATS, RunRecord
-from .convert import Request, convert
-from .dependencies import Dependencies, dependencies
+from .convert import convert
 from .events import Listener, silent
-from .fresh import depfile, started, write_state
 from .planning import target_of
+from .request import Request
 from .several import Converted, convert_several
-from .staging import check_file, destination, guarded, write_text
+from .storage.fresh import UNWRITABLE, depfile, files_below, started, write_state
+from .storage.staging import check_file, destination, guarded, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,10 @@ def _tracked(requests: Sequence[Request], tracking: Tracking, run: Callable[[], 
         return run()[0]
     if tracking.depfile is not None:
         check_file(tracking.depfile, requests[0].inputs)
-    found = [dependencies(request) for request in requests]
+    found = [_dependencies(request) for request in requests]
     files = dict.fromkeys(path for each in found for path in each.files)
     folders = dict.fromkeys(path for each in found for path in each.folders)
-    depends = Dependencies(tuple(files), tuple(folders)).all() if tracking.depfile is not None else ()
+    depends = _Dependencies(tuple(files), tuple(folders)).all() if tracking.depfile is not None else ()
     begun = started(tracking.key, files, folders, depends)
     result, done = run()
     if done.good and tracking.depfile is not None:
@@ -107,4 +110,66 @@ def _reports(request: Request) -> Iterator[Path]:
     place = destination(request.output, target_of(request.recipe).artefact.extension, (), request.reports)
     yield from (place.report_as(FORMATS[name].extension) for name in dict.fromkeys(("json", *request.recipe.report)))
     if request.update_baseline and request.baseline is not None:
+        yield request.baseline
+
+
+# --- what is read --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Dependencies:
+    """What the result of a request depends on.
+
+    Attributes:
+        files: model, external data, recipes, functions, tables of labels, baseline.
+        folders: of which every file counts.
+    """
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+
+    def all(self) -> tuple[str, ...]:
+        """Every file, and every folder, whose time of change tells of files that come and go.
+
+        Raises:
+            QConvertError: O001 for a name that no depfile can hold.
+        """
+        below = [path for folder in self.folders for path in files_below(folder)]
+        places = [Path(root) for folder in self.folders for root in {folder, *(p.parent for p in below)}]
+        names = [str(path) for path in dict.fromkeys((*self.files, *below, *sorted(places)))]
+        broken = next((name for name in names if UNWRITABLE.search(name)), None)
+        if broken is not None:
+            text = "a depfile cannot name it: it has a line break or a semicolon, or ends with a backslash"
+            raise fail("O001", text, repr(broken), "rename the file, or leave out `--depfile`")
+        return tuple(names)
+
+
+def _dependencies(request: Request) -> _Dependencies:
+    """Everything that a request reads; the model is opened to find its external data.
+
+    Raises:
+        QConvertError: M0xx where it cannot be.
+    """
+    files = (*_model(request.model), *request.recipe_files, *_named(request))
+    return _Dependencies(tuple(dict.fromkeys(files)), () if request.data is None else (request.data,))
+
+
+def _model(model: Path) -> Iterator[Path]:
+    """The model and its external data, written as the model is."""
+    folder = model.parent.resolve()
+    for path in model_files(model):
+        yield model.parent / path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _named(request: Request) -> Iterator[Path]:
+    """Files that the recipe names, and labels beside the dataset folder."""
+    recipe, base = request.recipe, request.base_dir
+    metrics = recipe.evaluation.metric
+    specs = (recipe.dataset.prepare, *((metrics,) if isinstance(metrics, str) else metrics or ()))
+    yield from (function_file(spec, base) for spec in specs if spec and ".py:" in spec)
+    labels = recipe.dataset.labels or "labels.csv"
+    places = [base / labels] if recipe.dataset.labels else []
+    places += [request.data.parent / labels] if request.data else []
+    yield from (path for path in places if path.suffix == ".csv" and path.is_file())
+    if request.baseline is not None and not request.update_baseline:
         yield request.baseline

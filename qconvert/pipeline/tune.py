@@ -28,16 +28,17 @@ from ..tune import (
     step_of,
 )
 from ..tune.search import Variant
-from .cache import Memory
-from .candidates import Built, Workshop
-from .convert import Request, convert
+from .convert import convert
+from .drafting.data import samples_with_holdout, with_holdout
 from .events import Listener, Stages, silent
-from .holdout import samples_with_holdout, with_holdout
-from .meter import Meter
 from .planning import target_of
-from .remember import float_outputs
-from .staging import destination, publish, sha256, staged
-from .tuned import Names, State, key_of, recipe_key, recipe_text
+from .request import Request
+from .storage.cache import Memory
+from .storage.cached_outputs import float_outputs
+from .storage.staging import destination, publish, sha256, staged
+from .tuning.candidates import Built, Workshop
+from .tuning.meter import Meter
+from .tuning.tuned import Names, State, key_of, recipe_key, recipe_text
 
 _FASTER = 1.05  # predicted speed-up below which no further layer is left float
 _WORST = 8  # tensors for which other range methods are priced

@@ -12,14 +12,13 @@ from ..optimize import ALGORITHMS, AutoSteps
 from ..recipe import Vocabulary
 from ..report import FORMATS
 from ..targets import TARGETS
-from .forms import FORMS
 
 
 def vocabulary() -> Vocabulary:
     """Every name that a recipe may use."""
     return Vocabulary(
         tuple(TARGETS),
-        tuple(dict.fromkeys((*EMITTERS, *FORMS))),
+        tuple(dict.fromkeys((*EMITTERS, *(name for target in TARGETS.values() for name in target.artefact.formats)))),
         tuple(RANGE_METHODS),
         tuple(METRICS),
         {**{name: a.settings for name, a in ALGORITHMS.items()}, "auto": AutoSteps},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field
 
+from ..errors import Diagnostic
 from ..evaluate.model import GateResult, Measurements, Number, Value
 from ..optimize.model import AlgorithmStep
 from ..verify.model import Device, Readback, SessionProof
@@ -21,6 +22,13 @@ class Problem(Value):
     message: str
     where: str | None = None
     hint: str | None = None
+
+    @classmethod
+    def of(cls, found: Diagnostic) -> Self:
+        """What was found, as text."""
+        return cls(
+            code=found.code, severity=found.severity.value, message=found.message, where=found.where, hint=found.hint
+        )
 
 
 class ModelInfo(Value):

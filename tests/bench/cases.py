@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from qconvert.data import Dataset, Sample, open_dataset
 from qconvert.graph import load
-from qconvert.pipeline.convert import Request
-from qconvert.pipeline.request import make_request
+from qconvert.pipeline.asked import make_request
+from qconvert.pipeline.request import Request
 
 from .metrics import models_folder
 

@@ -18,8 +18,8 @@ from qconvert.canonicalize import canonicalize
 from qconvert.data import Dataset, open_dataset
 from qconvert.errors import Diagnostic, Severity
 from qconvert.graph import load
-from qconvert.pipeline.cache import Folder, Memory, key_of
-from qconvert.pipeline.statistics import Statistics, _read, _written
+from qconvert.pipeline.drafting.statistics import Statistics, _read, _written
+from qconvert.pipeline.storage.cache import Folder, Memory, key_of
 
 LABELS = ["--set", "evaluation.latency=false", "--set", "evaluation.layers=false"]
 
@@ -116,7 +116,7 @@ def test_a_cache_that_cannot_be_written_to(bench: Bench) -> None:
 
 
 def test_outputs_too_large_or_odd_are_computed_each_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qconvert.pipeline.remember.MOST_BYTES", 100)
+    monkeypatch.setattr("qconvert.pipeline.storage.cached_outputs.MOST_BYTES", 100)
     _, wanted = bench.run(cache=False)
     for _ in range(2):
         assert bench.run()[1] == wanted
@@ -171,7 +171,7 @@ def test_steps_are_shared_where_the_numbers_are_the_same(bench: Bench, extra: li
 def test_steps_of_another_version_are_run_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run(*AUTO)
     assert shared(bench.run(*AUTO)[0]) == 4
-    monkeypatch.setattr("qconvert.pipeline.cache.__version__", "0.0.0")
+    monkeypatch.setattr("qconvert.pipeline.storage.cache.__version__", "0.0.0")
     assert shared(bench.run(*AUTO)[0]) == 0
 
 

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from end_to_end_support import REPO, Cli, Place, Ran, conv_model, hashes
 
-from qconvert.pipeline import fresh
-from qconvert.pipeline.fresh import depfile
+from qconvert.pipeline.storage import fresh
+from qconvert.pipeline.storage.fresh import depfile
 
 METRIC = "def score(stream):\n    return float(sum(1 for _ in stream))\n"
 RECIPE = "extends: parent.yaml\nplacement: everywhere\nalgorithms: none\nevaluation: {metric: 'metric.py:score', latency: false}\n"

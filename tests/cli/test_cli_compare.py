@@ -12,7 +12,7 @@ from end_to_end_support import Cli, Place, hashes
 from onnx import numpy_helper
 
 import qconvert
-from qconvert.pipeline.sides import plain
+from qconvert.pipeline.models.sides import plain
 from qconvert.report import RunRecord
 from qconvert.report.comparison import Comparison
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qconvert.optimize import ALGORITHMS
-from qconvert.pipeline.accuracy import steps_of
+from qconvert.pipeline.drafting.accuracy import steps_of
 from qconvert.pipeline.words import vocabulary
 from qconvert.recipe import Recipe
 

@@ -12,7 +12,7 @@ from qconvert.optimize import ALGORITHMS, Step, improve
 from qconvert.optimize.gptq import gptq
 from qconvert.optimize.prune import Pruning, by_magnitude, gram_matrices, prunable, prune, second_order
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
-from qconvert.pipeline.sparsity import sparsity_of
+from qconvert.pipeline.recording.sparsity import sparsity_of
 
 ORDER = np.arange(16)
 

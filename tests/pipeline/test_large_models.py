@@ -12,7 +12,7 @@ from end_to_end_support import Cli
 from onnx import numpy_helper
 
 from qconvert.graph import Mapped, io, load
-from qconvert.pipeline import measure
+from qconvert.pipeline.measuring import measure
 from qconvert.runtime import Options, opened, pieces, session
 
 WORDS = 500

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qconvert.pipeline.staging import destination, publish, sha256, staged
+from qconvert.pipeline.storage.staging import destination, publish, sha256, staged
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import tomllib
 
 from end_to_end_support import REPO
 
-from qconvert.pipeline.versions import COMPUTES, INTERPRETERS
+from qconvert.pipeline.storage.versions import COMPUTES, INTERPRETERS
 
 
 def test_every_dependency_counts_in_results_or_only_shows_them() -> None:

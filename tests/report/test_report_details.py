@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from report_records import rich_record
 
 from qconvert.calibrate import Sketcher, params_for_range, sketch_of
-from qconvert.pipeline.details import BINS, activation_histograms
-from qconvert.pipeline.statistics import Statistics
+from qconvert.pipeline.drafting.statistics import Statistics
+from qconvert.pipeline.recording.details import BINS, activation_histograms
 from qconvert.report import RunRecord, charts, to_html
 from qconvert.report.rows import family, layer_rows
 from qconvert.report.words import clean, duration, percent, size

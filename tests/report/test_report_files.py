@@ -13,7 +13,7 @@ import pytest
 from end_to_end_support import Cli, Place, conv_model, strict_json
 from PIL import Image
 
-from qconvert.pipeline.pictures import SIDE
+from qconvert.pipeline.measuring.pictures import SIDE
 from qconvert.report import FORMATS, RunRecord, record_schema, to_html
 
 QUICK = ("--set", "algorithms=none", "--set", "evaluation.rounds=3", "-q")

@@ -9,8 +9,8 @@ from onnx import ModelProto, helper
 from tflite_support import artefact_of, convert, interpreters, onnx_model, random
 
 from qconvert.errors import QConvertError
+from qconvert.pipeline.asked import make_request
 from qconvert.pipeline.convert import convert as convert_files
-from qconvert.pipeline.request import make_request
 
 TOKENS, VOCABULARY = 7, 50
 

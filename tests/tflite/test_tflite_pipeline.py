@@ -17,8 +17,8 @@ from qconvert.emit.tflite.model import Binding
 from qconvert.emit.tflite.schema import OPERATORS
 from qconvert.emit.tflite.sources import layout_text
 from qconvert.errors import QConvertError
+from qconvert.pipeline.asked import make_request
 from qconvert.pipeline.convert import convert
-from qconvert.pipeline.request import make_request
 from qconvert.report import to_html, to_markdown
 from qconvert.report.record import RunRecord
 from qconvert.report.words import size
@@ -225,7 +225,7 @@ def test_the_recommended_arena_suffices_and_a_fifth_less_does_not(tmp_path: Path
 def test_without_interpreters_the_file_is_written_audited_and_said_not_to_be_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("qconvert.verify.tflite.available", "qconvert.pipeline.forms.available"):
+    for module in ("qconvert.verify.tflite.available", "qconvert.pipeline.drafting.forms.available"):
         monkeypatch.setattr(module, lambda engine: False)
     record = run(tmp_path)
     assert record.status == "done"

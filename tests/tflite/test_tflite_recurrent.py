@@ -12,8 +12,8 @@ from tflite_support import PLAIN, artefact_of, convert, feeds_of, interpreters, 
 
 from qconvert.emit.tflite import File, pack
 from qconvert.errors import CODES, QConvertError
+from qconvert.pipeline.asked import make_request
 from qconvert.pipeline.convert import convert as convert_files
-from qconvert.pipeline.request import make_request
 from qconvert.verify.tflite_audit import audit
 
 GATES = {"LSTM": 4, "GRU": 3}
