@@ -55,6 +55,9 @@ class OpSpec:
         return self.roles[min(index, len(self.roles) - 1)]
 
 
+ATTENTION = (
+    "com.microsoft.Attention"  # onnxruntime's: the product that gives queries, keys and values, and what follows
+)
 D, W, B, P = Role.DATA, Role.WEIGHT, Role.BIAS, Role.PARAM
 
 OPS: dict[str, OpSpec] = {
@@ -65,6 +68,9 @@ OPS: dict[str, OpSpec] = {
     "MatMul": OpSpec((D, W), weighted=True),
     # several products in one kernel, with what lies between them: none that algorithms for one product could see
     "LSTM": OpSpec((D, W, W, B, P)),
+    "GRU": OpSpec((D, W, W, B, P)),
+    "RNN": OpSpec((D, W, W, B, P)),
+    ATTENTION: OpSpec((D, W, B, P)),
     # element by element, each operand with its own scale
     "Add": OpSpec((D,)),
     "Sub": OpSpec((D,)),
@@ -118,10 +124,12 @@ OPS: dict[str, OpSpec] = {
     "Resize": OpSpec((D, P), Tie.SAME),
 }
 
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
 
 def spec(node: Node) -> OpSpec | None:
     """The operator's row, None for an unknown operator or domain."""
-    return OPS.get(node.op) if node.domain == "" else None
+    return OPS.get(node.key)
 
 
 def inputs_with(node: Node, role: Role) -> tuple[int, ...]:
@@ -135,7 +143,7 @@ def weight_axis(node: Node, rank: int) -> int | None:
 
     ConvTranspose with several groups shares axis 1 between them, so it has none.
     """
-    match node.op:
+    match node.key:
         case "Conv":
             return 0
         case "ConvTranspose":
@@ -144,14 +152,14 @@ def weight_axis(node: Node, rank: int) -> int | None:
             return 0 if node.attr("transB", 0) else 1
         case "MatMul":
             return rank - 1 if rank >= 2 else None
-        case "LSTM":
+        case "LSTM" | "GRU" | "RNN" | "com.microsoft.Attention":
             return 1
     return None
 
 
 def weight_gates(node: Node) -> int:
-    """Equal parts of the weight's output-channel axis that belong to different products of one kernel; 0 for one product."""
-    return 4 if node.op == "LSTM" else 0  # gates
+    """Equal parts of the weight's output-channel axis, the gates of a recurrent layer; 0 for one product."""
+    return _GATES.get(node.key, 0)
 
 
 def clamp_bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
@@ -171,11 +179,14 @@ def clamp_bounds(node: Node, graph: Graph) -> tuple[float, float] | None:
 
 
 def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
-    """Multiply-accumulates of one call; 0 for operators that only move or map values, or where a shape is unknown."""
-    out, weight = shapes.get(node.outputs[0]) if node.outputs else None, _shape(node.input(1), graph, shapes)
+    """Multiply-accumulates of one call; 0 for operators that only move or map values, or where a shape is unknown.
+
+    Of a fused attention only those with its weight count: the products of its activations stay float, whatever the plan.
+    """
+    out, weight = shapes.get(next(filter(None, node.outputs), "")), _shape(node.input(1), graph, shapes)
     if out is None or weight is None:
         return 0
-    match node.op:
+    match node.key:
         case "Conv":
             return prod(out) * prod(weight[1:])
         case "ConvTranspose":
@@ -185,8 +196,14 @@ def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
             return prod(out) * weight[1 if node.attr("transB", 0) else 0]
         case "MatMul":
             return prod(out) * (weight[-2] if len(weight) > 1 else weight[0])
-        case "LSTM":
-            return prod(out) * 4 * (weight[2] + weight[1] // 4)
+        case "LSTM" | "GRU" | "RNN":
+            data = shapes.get(node.input(0))
+            return (
+                0 if data is None else prod(data[:2]) * prod(weight[:2]) * (weight[2] + weight[1] // _GATES[node.key])
+            )
+        case "com.microsoft.Attention":
+            data = shapes.get(node.input(0))
+            return 0 if data is None else prod(data) * weight[-1]
     return 0
 
 

@@ -9,6 +9,7 @@ from ..graph import Array, Edit, Graph, Node
 from .constants import MICROSOFT, Constants
 
 _LSTM_INPUTS = 8  # of the float operator, from the data to the peepholes
+_OF_QATTENTION = frozenset({"num_heads", "unidirectional", "mask_filter_value", "scale"})
 
 
 def dynamic_product(
@@ -22,19 +23,8 @@ def dynamic_product(
         params: symmetric int8 parameters of the weight, one scale a column or one in all.
         shared: activation to the outputs of its DynamicQuantizeLinear, so that several products share one.
     """
-    nodes: list[Node] = []
-    source = node.input(0)
-    if source not in shared:
-        shared[source] = tuple(edit.fresh(f"{source}/{part}") for part in ("q", "scale", "zero_point"))
-        nodes.append(
-            Node(
-                "DynamicQuantizeLinear",
-                (source,),
-                shared[source],
-                name=edit.fresh_node(f"{source}/DynamicQuantizeLinear"),
-            )
-        )
-    codes, scale, zero = shared[source]
+    nodes = _measured(edit, node.input(0), shared)
+    codes, scale, zero = shared[node.input(0)]
     name = node.input(1)
     transpose = bool(node.attr("transB", 0)) if node.op == "Gemm" else False
     weight = constants.operand(name, params, "turned" if transpose else "own")
@@ -58,6 +48,32 @@ def dynamic_product(
     return nodes
 
 
+def _measured(edit: Edit, source: str, shared: dict[str, tuple[str, ...]]) -> list[Node]:
+    """The DynamicQuantizeLinear of a value, where it has none yet."""
+    if source in shared:
+        return []
+    shared[source] = tuple(edit.fresh(f"{source}/{part}") for part in ("q", "scale", "zero_point"))
+    name = edit.fresh_node(f"{source}/DynamicQuantizeLinear")
+    return [Node("DynamicQuantizeLinear", (source,), shared[source], name=name)]
+
+
+def dynamic_attention(
+    edit: Edit, constants: Constants, node: Node, params: QuantParams, shared: dict[str, tuple[str, ...]]
+) -> list[Node]:
+    """An Attention of com.microsoft with an activation quantized at run time: DynamicQuantizeLinear, QAttention.
+
+    Args:
+        params, shared: as for `dynamic_product`.
+    """
+    nodes = _measured(edit, node.input(0), shared)
+    codes, scale, zero = shared[node.input(0)]
+    weight_scale, weight_zero = constants.scale(params, node.input(1))
+    weight, bias, mask, past = (constants.operand(node.input(1), params), *(node.input(i) for i in (2, 3, 4)))
+    inputs = (codes, weight, bias, scale, weight_scale, mask, zero, weight_zero, past)
+    plain = {key: value for key, value in node.attributes.items() if key in _OF_QATTENTION}
+    return [*nodes, Node("QAttention", inputs, node.outputs, plain, node.name, MICROSOFT)]
+
+
 def dynamic_lstm(constants: Constants, graph: Graph, node: Node, params: tuple[QuantParams, QuantParams]) -> Node:
     """An LSTM with its input and its state quantized at every step: DynamicQuantizeLSTM (com.microsoft).
 
@@ -71,7 +87,8 @@ def dynamic_lstm(constants: Constants, graph: Graph, node: Node, params: tuple[Q
         inputs[index] = constants.operand(name, found, "turned")
         scale, zero = (_by_direction(a, directions) for a in (found.scale, found.zero_point.astype(np.int8)))
         inputs += [constants.shared(scale, f"{name}/scale"), constants.shared(zero, f"{name}/zero_point")]
-    return Node("DynamicQuantizeLSTM", tuple(inputs), node.outputs, node.attributes, node.name, MICROSOFT)
+    plain = {key: value for key, value in node.attributes.items() if key != "layout"}
+    return Node("DynamicQuantizeLSTM", tuple(inputs), node.outputs, plain, node.name, MICROSOFT)
 
 
 def _by_direction(values: Array, directions: int) -> Array:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from ..calibrate import QuantParams, params_for_scale
 from ..graph import Edit, Graph, Node, TensorType
-from ..ops import Role, clamp_bounds, inputs_with, weight_axis
+from ..ops import ATTENTION, Role, clamp_bounds, inputs_with, weight_axis
 from ..plan import Kind, NodePlan, Plan
 from ..targets.formats import Format
 from .constants import Constants, Key, bias_params, value_of
-from .dynamic import dynamic_lstm, dynamic_product
+from .dynamic import dynamic_attention, dynamic_lstm, dynamic_product
 from .stored import STORES, Shelf
 from .weights import anchor_scale
 
@@ -74,8 +74,11 @@ class QdqWriter:
                 both = (self.weights[node.name, 1], self.weights[node.name, 2])
                 self.edit.replace(node, dynamic_lstm(self.constants, self.graph, node, both))
             case Kind.DYNAMIC:
-                params = self.weights[node.name, 1]
-                self.edit.replace(node, *dynamic_product(self.edit, self.constants, node, params, self._shared))
+                params, write = (
+                    self.weights[node.name, 1],
+                    dynamic_attention if node.key == ATTENTION else dynamic_product,
+                )
+                self.edit.replace(node, *write(self.edit, self.constants, node, params, self._shared))
             case Kind.LOOKUP | Kind.WEIGHT_ONLY:
                 self.edit.replace(node, *self._stored(node))
             case Kind.INTEGER:

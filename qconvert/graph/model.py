@@ -57,6 +57,11 @@ class Node:
     name: str = ""
     domain: str = ""
 
+    @property
+    def key(self) -> str:
+        """The operator in tables of operators: its name, behind that of its domain where this is not the standard one."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
     def input(self, index: int) -> str:
         """Name of input `index`, "" if it is omitted."""
         return self.inputs[index] if index < len(self.inputs) else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..graph import Array, Node
-from ..ops import weight_axis
+from ..ops import ATTENTION, weight_axis
 from .model import params_of
 from .walk import Real, UnliftableError, Walk
 
@@ -62,6 +62,8 @@ class Sums:
             self._matmul(node)
         elif node.op == "DynamicQuantizeLSTM":
             self._lstm(node)
+        elif node.op == "QAttention" and node.input(3) in self._scales:
+            self._attention(node)
         elif node.op == "MatMulIntegerToFloat" and node.input(2) in self._scales:
             self._to_float(node)
         elif any(name in self._sums or name in self._scales or name in self._zeros for name in node.reads):
@@ -162,14 +164,27 @@ class Sums:
         weight = self._dequantized(node.input(1), self._walk.array(node.input(2)), zero, 1)
         self._with_bias(node, (self._walk.value(node.input(0)), weight), node.input(4))
 
-    def _to_float(self, node: Node) -> None:
-        left = self._walk.codes.get(node.input(0))
-        if left is None or self._scales[node.input(2)] != (frozenset({node.input(0)}), None):
+    def _measured_operand(self, codes: str, scale: str) -> str:
+        """The float tensor of codes that are read with their own scale."""
+        left = self._walk.codes.get(codes)
+        if left is None or self._scales[scale] != (frozenset({codes}), None):
             raise UnliftableError("it reads codes with a scale that is not theirs")
+        return left.name
+
+    def _attention(self, node: Node) -> None:
+        walk, left = self._walk, self._measured_operand(node.input(0), node.input(3))
+        zero = walk.array(node.input(7)) if node.input(7) else None
+        weight = self._dequantized(node.input(1), walk.array(node.input(4)), zero, 1)
+        rest = (walk.value(name) if name else "" for name in (node.input(2), node.input(5), node.input(8)))
+        domain, _, op = ATTENTION.rpartition(".")
+        walk.put(Node(op, (left, weight, *rest), node.outputs, node.attributes, node.name, domain))
+
+    def _to_float(self, node: Node) -> None:
+        left = self._measured_operand(node.input(0), node.input(2))
         zero = self._walk.array(node.input(5)) if node.input(5) else None
         axis = len(self._walk.graph.weight_shape(node.input(1))) - 1
         weight = self._dequantized(node.input(1), self._walk.array(node.input(3)), zero, axis)
-        self._with_bias(node, (left.name, weight), node.input(6))
+        self._with_bias(node, (left, weight), node.input(6))
 
     def _with_bias(self, node: Node, operands: tuple[str, str], bias: str) -> None:
         walk = self._walk

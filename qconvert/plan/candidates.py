@@ -14,7 +14,7 @@ from ..targets.model import Target
 from .compress import LOOKUP_BYTES, Wish, chosen_form, is_table, stored_inputs
 from .limits import Call, first_broken
 from .model import Kind, Reason
-from .patterns import attention_softmaxes, masks
+from .patterns import has_attention, masks
 
 _UNCHANGED = Change()
 
@@ -101,7 +101,7 @@ def _no_integers(recipe: Recipe, rule: Change) -> Reason | None:
 
 
 def _gains_dynamic(graph: Graph, target: Target) -> bool:
-    return target.placement.attention == "dynamic" and bool(attention_softmaxes(graph))
+    return target.placement.attention == "dynamic" and has_attention(graph)
 
 
 def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: frozenset[str]) -> Reason | None:
@@ -111,7 +111,7 @@ def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: froz
     if not any(_is_float(graph, name) for name in (*node.inputs, *node.outputs) if name):
         return Reason("P005", f"{node.op} works on shapes, indices or booleans")
     if spec(node) is None:
-        return Reason("P001", f"no integer kernel for {node.domain + '.' if node.domain else ''}{node.op}")
+        return Reason("P001", f"no integer kernel for {node.key}")
     other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
     if other is not None and not (node.op in _INDICES and target.placement.whole):
         return Reason("P005", f"{node.op} writes {other}, only float32 is quantized")
@@ -134,22 +134,19 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
     """What a node may become; `free` leaves the mode of operators without static kernels to the target."""
     node, forced = call.node, rule.keep == "integer"
     wants_dynamic = dynamic if rule.mode is None else rule.mode == "dynamic"
-    wants_dynamic = wants_dynamic or (rule.mode is None and free and not target.kernels.of(node.op))
-    if wants_dynamic and node.op in target.kernels.dynamic and _can_be_dynamic(call):
+    wants_dynamic = wants_dynamic or (rule.mode is None and free and not target.kernels.of(node.key))
+    measured = (
+        [first_broken(kernel.limits, call) for kernel in target.kernels.measuring(node.key)] if wants_dynamic else []
+    )
+    if None in measured:
         return Candidate(Kind.DYNAMIC, forced=forced)
     if _is_lookup(call):
         chosen = chosen_form(call, target, "qdq", Wish())
         if not isinstance(chosen, Reason):
             return Candidate(Kind.LOOKUP, form=chosen[0])
-    kernels = target.kernels.of(node.op)
+    kernels = target.kernels.of(node.key)
     if not kernels:
-        return Candidate(
-            Kind.FLOAT,
-            Reason(
-                "P001",
-                f"{node.op} has no integer kernel of its own on this target: it is fused into a neighbour or runs in float",
-            ),
-        )
+        return Candidate(Kind.FLOAT, next(iter(measured), None) or _no_kernel(call, target, wants_dynamic))
     fed = any(name not in call.graph.weights for name in node.inputs if name)  # a table may be looked up
     if not fed or not (
         target.placement.whole or any(node.input(i) not in call.graph.weights for i in inputs_with(node, Role.DATA))
@@ -166,28 +163,27 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
     return Candidate(Kind.INTEGER, kernel=kernel, forced=forced)
 
 
+def _no_kernel(call: Call, target: Target, dynamic: bool) -> Reason:
+    """Why an operator without a static kernel is float, and what else makes its weights small."""
+    node = call.node
+    if not stored_inputs(node, call.graph):
+        text = (
+            f"{node.key} has no integer kernel of its own on this target: it is fused into a neighbour or runs in float"
+        )
+        return Reason("P001", text)
+    measured = bool(target.kernels.measuring(node.key)) and not dynamic
+    other = ["`mode: dynamic` has one"] if measured else []
+    if any(node.key in form.ops for form in target.weight_forms):
+        other.append("`mode: weight-only` stores its weights in few bits")
+    kernel = "kernel with fixed ranges" if measured else "integer kernel"
+    return Reason("P001", "; ".join([f"{target.title} has no {kernel} for {node.key}", *other]))
+
+
 def _has_constant_bias(call: Call) -> bool:
     """Whether the bias, if there is one, is constant and the same for every row of the result."""
     biases = inputs_with(call.node, Role.BIAS)
     shapes = [call.shape(i) for i in biases]
     return all(call.node.input(i) in call.graph.weights for i in biases) and all(prod(s[:-1]) == 1 for s in shapes)
-
-
-def _can_be_dynamic(call: Call) -> bool:
-    """Whether the weights are constant and the call can be spelled: MatMulInteger takes matrices and of Gemm plain products."""
-    node = call.node
-    if node.op == "LSTM":
-        weights = inputs_with(node, Role.WEIGHT)
-        return (
-            node.attr("layout", 0) == 0
-            and len(weights) == 2
-            and all(node.input(i) in call.graph.weights for i in weights)
-        )
-    if node.input(1) not in call.graph.weights or len(call.shape(1)) != 2:
-        return False
-    return node.op != "Gemm" or (
-        not node.attr("transA", 0) and node.attr("alpha", 1.0) == 1.0 and node.attr("beta", 1.0) == 1.0
-    )
 
 
 def _is_lookup(call: Call) -> bool:

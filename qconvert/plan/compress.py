@@ -72,7 +72,7 @@ def chosen_form(call: Call, target: Target, format_: str | None, wish: Wish) -> 
     Args:
         format_: the recipe's `format`, None for any.
     """
-    forms = [f for f in _forms(target, format_, wish) if call.node.op in f.ops]
+    forms = [f for f in _forms(target, format_, wish) if call.node.key in f.ops]
     if not forms:
         how = f"as `{wish.levels}`" if wish.levels else "in few bits"
         return Reason("P012", f"{target.title} has no form for the weight of {call.node.op} {how}")

@@ -58,6 +58,8 @@ def classify(call: Call) -> tuple[str, ...]:
             return _classify_conv(call)
         case "Gemm" | "MatMul":
             return ("batched-matmul",) if is_activation_product(call.graph, node) else _classify_product(call)
+        case "Attention" if node.domain:
+            return _classify_product(call)  # the rest of it is float in either form
         case "Add" | "Mul" | "Sub" | "Div":
             return (*_classify_pair(call), "elementwise")
         case "Sigmoid" if silu_product(call.graph, node) is not None:

@@ -92,6 +92,30 @@ def _weight_rank(call: Call, value: Any) -> str:
     return "" if rank <= value else f"its weight has rank {rank}, the kernel takes {value} at most"
 
 
+def _weight_matrix(call: Call, _: Any) -> str:
+    rank = len(call.shape(1))
+    return "" if rank == 2 else f"its weight has rank {rank}, the kernel takes a matrix"
+
+
+_BIAS_OF_SCORES, _PAST_LENGTH = 5, 6  # inputs of com.microsoft.Attention that QAttention does not have
+
+
+def _plain_attention(call: Call, _: Any) -> str:
+    """QAttention has one bias, heads of one size and no position codes (attention_quant.cc of onnxruntime 1.31.1)."""
+    node, width = call.node, call.shape(1)[-1]
+    if not node.input(2):
+        return "it has no bias, the kernel needs one"
+    if node.input(_BIAS_OF_SCORES):
+        return "something is added to its scores, the kernel takes masks only"
+    if node.input(_PAST_LENGTH) or node.attr("past_present_share_buffer", 0):
+        return "its past lies in a buffer of fixed length, the kernel takes the past itself"
+    if node.attr("do_rotary", 0):
+        return "it turns positions, the kernel does not"
+    if width % 3 or any(3 * size != width for size in node.attr("qkv_hidden_sizes") or ()):
+        return "its queries, keys and values differ in size, the kernel wants one size"
+    return ""
+
+
 def _attribute(call: Call, value: Any) -> str:
     """`value` is "name=number" or "name=text": the attribute must have it or be absent."""
     name, wanted = value.split("=")
@@ -302,6 +326,8 @@ LIMITS: dict[str, Rule] = {
     "max-rank": Rule(_max_rank),
     "weight-constant": Rule(_weight_constant, "P008"),
     "weight-rank": Rule(_weight_rank),
+    "weight-matrix": Rule(_weight_matrix),
+    "plain-attention": Rule(_plain_attention),
     "attribute": Rule(_attribute),
     "mode": Rule(_mode),
     "static-params": Rule(_static_params),

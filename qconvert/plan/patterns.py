@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..graph import Array, Graph, Node
-from ..ops import spec
+from ..ops import ATTENTION, spec
 from .model import Kind, NodePlan
 
 _CARRY = {
@@ -41,6 +41,14 @@ _MASK_STEPS = _CARRY | {
     "And",
     "Or",
 }
+FUSED_ATTENTION = {
+    "Attention",
+    ATTENTION,
+    "com.microsoft.MultiHeadAttention",
+    "com.microsoft.GroupQueryAttention",
+    "com.microsoft.DecoderMaskedMultiHeadAttention",
+    "com.microsoft.LongformerAttention",
+}
 MASK_VALUE = 1e3  # an additive mask is at least this far below the scores; real activations in front of Softmax are not
 
 
@@ -51,6 +59,11 @@ def attention_softmaxes(graph: Graph) -> tuple[Node, ...]:
         for node in graph.nodes
         if node.op == "Softmax" and _product_before(graph, node) and _product_after(graph, node)
     )
+
+
+def has_attention(graph: Graph) -> bool:
+    """Whether the model has attention, spelled out or as one operator."""
+    return any(node.key in FUSED_ATTENTION for node in graph.nodes) or bool(attention_softmaxes(graph))
 
 
 def _product_before(graph: Graph, softmax: Node) -> Node | None:

@@ -34,11 +34,11 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """What the target computes in few bits. All but `integer` name ONNX operators.
+    """What the target computes in few bits.
 
     Attributes:
         integer: kernels with ranges that are known before.
-        dynamic: operators with a kernel that measures its ranges at run time.
+        dynamic: kernels that measure the ranges of their inputs at run time.
         absorbed: clamps that vanish into the range of the quantized output in front of them.
         same_scale: operators that requantize elsewhere and whose kernel here keeps its input's scale.
         without_wide: operators without a kernel for 16-bit activations.
@@ -46,7 +46,7 @@ class Kernels:
     """
 
     integer: tuple[Kernel, ...]
-    dynamic: tuple[str, ...] = ()
+    dynamic: tuple[Kernel, ...] = ()
     absorbed: tuple[str, ...] = ()
     same_scale: tuple[str, ...] = ()
     without_wide: tuple[str, ...] = ()
@@ -55,6 +55,10 @@ class Kernels:
     def of(self, op: str) -> tuple[Kernel, ...]:
         """Integer kernels for an operator, none if it stays float."""
         return tuple(kernel for kernel in self.integer if kernel.op == op)
+
+    def measuring(self, op: str) -> tuple[Kernel, ...]:
+        """Kernels for an operator that measure ranges at run time."""
+        return tuple(kernel for kernel in self.dynamic if kernel.op == op)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,15 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel("Resize", source=_DROPPED, limits=(Limit("mode", "nearest"),)),
 )  # fmt: skip
 
+# Ranges measured at run time: uint8 activations, int8 weights with a scale a channel, float results.
+_MEASURED = "DynamicQuantizeLinear in front of"
+DYNAMIC: tuple[Kernel, ...] = (
+    Kernel("MatMul", "raw", (_WEIGHT, Limit("weight-matrix")), f"{_MEASURED} MatMulIntegerToFloat"),
+    Kernel("Gemm", "raw", (_WEIGHT, Limit("weight-matrix"), Limit("attribute", "transA=0"), Limit("attribute", "alpha=1"), Limit("attribute", "beta=1")), f"{_MEASURED} MatMulIntegerToFloat"),
+    Kernel("LSTM", "raw", (_WEIGHT, Limit("attribute", "layout=0")), "DynamicQuantizeLSTM (dynamic_quantize_lstm.cc)"),
+    Kernel("com.microsoft.Attention", "raw", (_WEIGHT, Limit("weight-matrix"), Limit("plain-attention")), f"{_MEASURED} QAttention (attention_quant.cc)"),
+)  # fmt: skip
+
 # Weights of layers that compute in float. A DequantizeLinear of a constant in front of MatMul or Gemm becomes MatMulNBits when the
 # file is loaded; in front of any other operator it runs again at every inference, while Cast and Mul of constants are folded.
 # The operators of com.microsoft come first: they read codes without help of the optimizer, and larger blocks make them faster.
@@ -49,7 +58,7 @@ _FINE = (
     (2, 16),
 )  # activations are rounded in the same blocks: 128 costs 4 dB on transformers and saves 15 % of the time
 _PRODUCTS = ("MatMul", "Gemm")
-_LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather", "LSTM")
+_LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather", "LSTM", "GRU", "RNN", "com.microsoft.Attention")
 _FACTORS = (Limit("weight-rank", 2), *(Limit("attribute", key) for key in ("transA=0", "alpha=1", "beta=1")))
 _MATRIX = (*_FACTORS, Limit("bias-vector"))
 _FUSES = "DQMatMulToMatMulNBits, optimized graphs of onnxruntime 1.31.1"
@@ -78,7 +87,7 @@ ONNXRUNTIME_CPU = Target(
         wide_activation=Format("uint16", symmetric=False, bits=16),
         small_weight=Format("int4", symmetric=True, bits=4),
     ),
-    kernels=Kernels(KERNELS, dynamic=("MatMul", "Gemm", "LSTM"), absorbed=("Relu", "Clip")),
+    kernels=Kernels(KERNELS, dynamic=DYNAMIC, absorbed=("Relu", "Clip")),
     placement=Placement(attention="dynamic", float_anchor=True),
     weight_forms=WEIGHT_FORMS,
     floats=Floats(

@@ -130,11 +130,14 @@ PAD = {"x": (4,), "pads": (2,), "y": (6,)}
 UP = {"x": (1, 2, 4, 4), "y": (1, 2, 8, 8)}
 BACK = {"x": (1, 2, 3, 3), "w": (2, 3, 2, 2)}
 
+FUSED = {"x": (1, 4, 6), "w": (6, 12), "b": (12,), "y": (1, 4, 4)}
 LIMIT_CASES: dict[str, tuple[object, Call, Call]] = {  # parameter, a call that holds it, one that does not
     "rank": ((3, 4), call("Conv", {"x": (1, 4, 6, 6), "y": (1, 4, 6, 6)}), call("Conv", {"x": (1, 4, 6, 6, 6), "y": (1, 4, 6, 6, 6)})),
     "max-rank": (4, call("Transpose", {"x": (1, 2, 3), "y": (3, 2, 1)}), call("Transpose", {"x": (1,) * 5, "y": (1,) * 5})),
     "weight-constant": (0, call("MatMul", {"x": (2, 4), "w": (4, 4), "y": (2, 4)}, ("w",)), call("MatMul", {"x": (2, 4), "w": (4, 4), "y": (2, 4)})),
     "weight-rank": (2, call("MatMul", {"x": (2, 4), "w": (4, 4), "y": (2, 4)}, ("w",)), call("MatMul", {"x": (2, 4), "w": (3, 4, 4), "y": (3, 2, 4)}, ("w",))),
+    "weight-matrix": (0, call("MatMul", {"x": (2, 4), "w": (4, 4), "y": (2, 4)}, ("w",)), call("MatMul", {"x": (2, 4), "w": (4,), "y": (2,)}, ("w",))),
+    "plain-attention": (0, call("Attention", FUSED, ("w", "b")), call("Attention", FUSED, ("w", "b"), do_rotary=1)),
     "attribute": ("alpha=1", call("Gemm", {"x": (2, 4), "y": (2, 4)}, alpha=1.0), call("Gemm", {"x": (2, 4), "y": (2, 4)}, alpha=0.5)),
     "mode": ("nearest", call("Resize", {"x": (1, 4), "y": (1, 8)}), call("Resize", {"x": (1, 4), "y": (1, 8)}, mode="linear")),
     "static-params": (0, call("Slice", {"x": (4,), "starts": (1,), "y": (2,)}, ("starts",)), call("Slice", {"x": (4,), "starts": (1,), "y": (2,)})),

@@ -11,6 +11,7 @@ from ...calibrate import QuantParams, activation_params, fake_quantize
 from ...graph import Array, Graph, Node
 from ...ops import spec
 from ...plan import Kind, Plan
+from ...plan.limits import Call, first_broken
 from ...plan.work import arrives_as_integers, reads
 from ...recipe.types import Calibration
 from ...targets import Target
@@ -106,10 +107,7 @@ def _dynamic(plan: Plan, base: Graph, target: Target) -> Iterator[Source]:
 
 def may_be_dynamic(node: Node, graph: Graph, plan: Plan, target: Target) -> bool:
     """Whether an integer node has a kernel that measures its range at run time."""
-    if (
-        plan.nodes[node.name].kind is not Kind.INTEGER
-        or node.op not in target.kernels.dynamic
-        or node.input(1) not in graph.weights
-    ):
+    if plan.nodes[node.name].kind is not Kind.INTEGER:
         return False
-    return len(graph.weight_shape(node.input(1))) == 2 and not node.attr("transA", 0)
+    call = Call(node, graph, plan.shapes)
+    return any(first_broken(kernel.limits, call) is None for kernel in target.kernels.measuring(node.key))

@@ -145,7 +145,7 @@ def _none_dynamic(target: Target, chosen: Plan) -> tuple[str, str]:
     static = chosen.count(Kind.INTEGER)
     are = "node is" if static == 1 else "nodes are"
     instead = f"{static} {are} static, with ranges from data" if static else "nothing runs in integers"
-    ops = ", ".join(target.kernels.dynamic)
+    ops = ", ".join(dict.fromkeys(kernel.op for kernel in target.kernels.dynamic))
     text = f"no node has ranges that are measured at run time; {instead}"
     return text, f"{target.title} can do that for {ops} with constant weights; `mode: static` asks for the rest"
 

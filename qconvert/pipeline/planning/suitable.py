@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import Diagnostic, QConvertError, fail
 from ...graph import Array, Graph, Node, TensorType
-from ...ops import OPS, Role
+from ...ops import Role, spec
 from ...plan import Kind, Plan, Reason
 from ...recipe import Recipe
 from ...targets import Target
@@ -106,9 +106,9 @@ def _broken(graph: Graph) -> Iterator[tuple[str, str]]:
     in_layers = {
         name
         for n in graph.nodes
-        if n.op in OPS
+        if (row := spec(n)) is not None
         for i, name in enumerate(n.inputs)
-        if OPS[n.op].role(i) in (Role.WEIGHT, Role.BIAS)
+        if row.role(i) in (Role.WEIGHT, Role.BIAS)
     }
     for name, values in _floats(graph):
         if _any(values, np.isnan):
