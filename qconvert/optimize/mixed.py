@@ -16,12 +16,11 @@ from ..calibrate import QuantParams, Sketch, Sketcher, activation_params, weight
 from ..canonicalize.opset import raise_opset
 from ..data.settings import Settings
 from ..graph import Graph
-from ..plan import Exceptions, Plan, Reason
-from ..recipe.types import Change
+from ..plan import Exceptions, Kind, Plan, Reason
 from ..runtime import Options, opened
 from .draft import Draft, Lab
 from .reconstruct import Reconstruction, reconstruct
-from .sensitivity import Move, State, candidates, ladder, look
+from .sensitivity import Move, MovedPlan, candidates, ladder, look
 
 
 class MixedPrecision(Settings):
@@ -94,7 +93,7 @@ def _priced(draft: Draft, lab: Lab, settings: MixedPrecision) -> list[Move]:
     if sight is None:
         return []
 
-    def allowed(state: State) -> bool:
+    def allowed(state: MovedPlan) -> bool:
         return state.integer_share >= settings.integer_macs and state.small_share >= settings.small_weights
 
     known = frozenset(draft.reference.by_name)
@@ -128,12 +127,13 @@ def _affordable(plan: Plan, before: Plan, settings: MixedPrecision) -> bool:
 def exceptions(moves: Sequence[Move], plan: Plan) -> Exceptions:
     """What moves change about a plan."""
     kept: dict[str, Reason] = {}
-    for move in (m for m in moves if m.kind == "float"):
+    for move in (m for m in moves if m.row.becomes is Kind.FLOAT):
         reason = Reason("P010", f"rounding `{move.about}` costs more accuracy than all else nearby")
         hosts = [plan.nodes[name].host for name in move.names if name in plan.nodes and plan.nodes[name].host]
         kept.update(dict.fromkeys((*move.names, *hosts), reason))
-    nodes = {name: Change(weight_bits=8) for m in moves if m.kind == "weights" for name in m.names}
-    tensors = {name: Change(bits=16) for m in moves if m.kind == "wide" for name in m.names}
+    finer = [m for m in moves if m.row.becomes is None]
+    nodes = {name: m.change for m in finer if m.row.of == "nodes" for name in m.names}
+    tensors = {name: m.change for m in finer if m.row.of == "tensors" for name in m.names}
     return Exceptions(kept, nodes, tensors)
 
 

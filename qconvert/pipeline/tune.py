@@ -14,18 +14,16 @@ from ..calibrate import RANGE_METHODS
 from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
-from ..optimize.sensitivity import Board, Sight, alternatives, candidates, ladder, look
+from ..optimize.sensitivity import Board, Move, Sight, alternatives, candidates, ladder, look
 from ..recipe import Recipe, Regression, dump
 from ..report.pareto import pareto_page
 from ..tune import (
     Goals,
     Outcome,
     Search,
-    Step,
     Trial,
     TuneResult,
     pareto,
-    step_of,
 )
 from ..tune.search import Variant
 from .convert import convert
@@ -228,14 +226,14 @@ class _Tuning:
 
     # --- proposals -----------------------------------------------------------------------------------------------------
 
-    def _propose(self, recipe: Recipe, most: int) -> Sequence[Step]:
+    def _propose(self, recipe: Recipe, most: int) -> Sequence[Move]:
         key = f"{recipe_key(recipe)} {most}"
         if key not in self.state.proposals:
             self.state.proposals[key] = self._proposed(self._build(recipe), most)
             self.state.save()
         return self.state.proposals[key]
 
-    def _proposed(self, built: Built, most: int) -> list[Step]:
+    def _proposed(self, built: Built, most: int) -> list[Move]:
         """The changes that pay best by a screening of the draft, as long as the file stays faster than FP32."""
         with self.stages.stage("sensitivity") as progress:
             sight = look(built.draft, built.lab, built.planned.target, progress)
@@ -245,16 +243,16 @@ class _Tuning:
         self._limit = ""
         moves = ladder(board, candidates(board, self.workshop.known), most)
         left, prediction = [], built.planned.plan.prediction
-        spent = prediction.ns or 0.0
+        spent = (prediction.ns or 0.0) / 1000
         profit = built.recipe.placement == "profit"  # who wants integers everywhere does not ask for speed
-        bound = prediction.float_ns / _FASTER if profit and prediction.float_ns else None
+        bound = prediction.float_ns / _FASTER / 1000 if profit and prediction.float_ns else None
         for move in moves:
-            spent += move.ns
-            if move.ns > 0 and bound is not None and spent > bound:
+            spent += move.us
+            if move.us > 0 and bound is not None and spent > bound:
                 self._limit = f"leaving more float, next around `{move.about}`, would make the file slower than FP32 by prediction"
                 self._say(self._limit)
                 break
-            left.append(step_of(move))
+            left.append(move)
         return left
 
     def _with_ranges(self, sight: Sight, built: Built) -> Board:

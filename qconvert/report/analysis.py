@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..tune.model import Analysis, LayerSensitivity, Step, TensorSensitivity
+from ..optimize.sensitivity import Move
+from ..tune.model import Analysis, LayerSensitivity, TensorSensitivity
 from .words import decibel, size
 
 _SHOWN = 12
@@ -143,7 +144,7 @@ def _rules(found: Analysis) -> Text:
     return text.append("\n" + found.rules.rstrip(), "default")
 
 
-def step_text(step: Step) -> str:
+def step_text(step: Move) -> str:
     """What a step is for, what it gains, and what it costs."""
     gain = f"{decibel(step.before_db)} -> {decibel(step.after_db)}"
     return f"{step.about}: {gain} predicted, {step.us:+.1f} us, {size(max(step.bytes, 0))} more"

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tune.model import Trial, TuneResult
-from ..tune.search import described
 from .words import decibel, number, size
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 380, 70, 30
@@ -81,7 +80,7 @@ def _changes(winner: Trial, index: int) -> Text:
     text = Text("changed, and why", style="bold")
     for step in winner.steps:
         why = f"the error at `{step.about}` limits the output to {decibel(step.before_db)}; without it {decibel(step.after_db)} are predicted, for {step.us:+.1f} us"
-        text.append(f"\n  {described(step)}\n    {why}", "default")
+        text.append(f"\n  {step}\n    {why}", "default")
     return text
 
 

@@ -11,11 +11,11 @@ from ..emit import emit_qdq
 from ..evaluate import Comparison, dequantized_values, layer_errors
 from ..graph import Array
 from ..optimize import Draft, Lab
-from ..optimize.sensitivity import SAMPLES, Move, Sight, Source, State, candidates, decibels, ladder, rounded
+from ..optimize.sensitivity import SAMPLES, Move, MovedPlan, Sight, Source, candidates, decibels, ladder, rounded
 from ..plan import Kind
 from ..runtime import Options, opened
 from .health import clipped, outliers, unused
-from .model import Analysis, LayerSensitivity, Step, TensorSensitivity
+from .model import Analysis, LayerSensitivity, TensorSensitivity
 
 MEASURED = 5  # worst tensors whose prediction is checked by a run
 PROPOSED = 3  # moves in the rules that are proposed
@@ -97,38 +97,10 @@ def analyze(
         corrected=sight.corrected,
         layers=tuple(layers),
         tensors=tuple(tensors),
-        steps=tuple(step_of(move) for move in steps),
+        steps=tuple(steps),
         rules=rules(steps) if steps else "",
         blocked=sight.found.blocked,
         left_out=tuple(left_out),
-    )
-
-
-def step_of(move: Move) -> Step:
-    """A move as a value to save."""
-    return Step(
-        kind=move.kind,
-        names=move.names,
-        method=move.method,
-        about=move.about,
-        us=move.ns / 1000,
-        bytes=move.bytes,
-        before_db=move.before_db,
-        after_db=move.after_db,
-    )
-
-
-def move_of(step: Step) -> Move:
-    """A saved value as a move."""
-    return Move(
-        step.kind,
-        step.names,
-        step.method,
-        step.about,
-        float(step.us) * 1000,
-        step.bytes,
-        float(step.before_db),
-        float(step.after_db),
     )
 
 
@@ -203,7 +175,7 @@ def _layers(reader: Reader) -> Iterator[LayerSensitivity]:
         node, kind = state.graph.by_name[name], state.nodes[name].kind
         weights = reader.columns(("weight", name, ""))
         inputs = reader.columns(("dynamic", name, ""), *(("tensor", root, "") for root in _roots(state, node.inputs)))
-        without = state.made(Move("float", (name,)))
+        without = state.made(Move(kind="float", names=(name,)))
         channels, ratio = outliers(_reach(sight.draft, name))
         yield LayerSensitivity(
             node=name,
@@ -222,7 +194,7 @@ def _layers(reader: Reader) -> Iterator[LayerSensitivity]:
         )
 
 
-def _roots(state: State, names: Iterable[str]) -> Iterator[str]:
+def _roots(state: MovedPlan, names: Iterable[str]) -> Iterator[str]:
     """Tensors whose integers a node reads, behind operators that only move them."""
     for name in names:
         seen = name

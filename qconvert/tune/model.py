@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..evaluate.model import Number, Value
+from ..optimize.sensitivity import Move
 
 
 class TensorSensitivity(Value):
@@ -60,25 +61,6 @@ class LayerSensitivity(Value):
     outlier_ratio: Number = 1.0
 
 
-class Step(Value):
-    """One change that a search made or an analysis proposes.
-
-    Attributes:
-        kind: "float", "dynamic", "range", "weights" (8 bits) or "wide" (16 bits); names: nodes, or tensors; method: of "range".
-        about: the tensor or node whose error it removes.
-        us: predicted time that it costs; before_db, after_db: predicted output SQNR.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    method: str = ""
-    about: str = ""
-    us: Number = 0.0
-    bytes: int = 0
-    before_db: Number = 0.0
-    after_db: Number = 0.0
-
-
 class Analysis(Value):
     """Where accuracy goes.
 
@@ -101,7 +83,7 @@ class Analysis(Value):
     corrected: bool
     layers: tuple[LayerSensitivity, ...] = ()
     tensors: tuple[TensorSensitivity, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Move, ...] = ()
     rules: str = ""
     blocked: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -137,7 +119,7 @@ class Trial(Value):
     """
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[Move, ...]
     recipe: str
     outcome: Outcome
     met: bool

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..optimize.sensitivity import Move, listed
 from ..recipe import Recipe, dump
-from .analysis import move_of
-from .model import Outcome, Step, Trial
+from .model import Outcome, Trial
 from .recipes import with_moves
 
 ROUNDS = 8
@@ -74,7 +74,7 @@ class Search:
         recipe: Recipe,
         goals: Goals,
         attempt: Callable[[Recipe], Outcome],
-        propose: Callable[[Recipe, int], Sequence[Step]],
+        propose: Callable[[Recipe, int], Sequence[Move]],
         over: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda line: None,
         variants: Sequence[Variant] = (),
@@ -125,8 +125,8 @@ class Search:
         trial = self.trials[i]
         return (_time(trial.outcome, self._goals), len(trial.steps), trial.outcome.bytes, i)
 
-    def _try(self, name: str, base: Recipe, steps: tuple[Step, ...]) -> Trial:
-        recipe = with_moves(base, [move_of(step) for step in steps])
+    def _try(self, name: str, base: Recipe, steps: tuple[Move, ...]) -> Trial:
+        recipe = with_moves(base, steps)
         outcome = self._attempt(recipe)
         limits = self._goals.limits(outcome)
         trial = Trial(name=name, steps=steps, recipe=dump(recipe), outcome=outcome, met=not limits, limits=limits)
@@ -146,14 +146,14 @@ class Search:
 
     def _rescue(self, best: Trial) -> None:
         """Make ever more changes, twice as many each round, until the accuracy is reached."""
-        steps: tuple[Step, ...] = ()
+        steps: tuple[Move, ...] = ()
         tried: set[tuple[str, tuple[str, ...], str]] = set()
         size, failed = 1, 0
         for _ in range(ROUNDS):
             if self._late():
                 self._end("the time is up")
                 return
-            base = with_moves(self._recipe, [move_of(step) for step in steps])
+            base = with_moves(self._recipe, steps)
             found = [s for s in self._propose(base, size + len(tried)) if _key(s) not in tried][:size]
             if not found or failed == _PATIENCE:
                 self._end(
@@ -161,7 +161,7 @@ class Search:
                 )
                 return
             tried.update(_key(s) for s in found)
-            trial = self._try(_named(found), self._recipe, (*steps, *found))
+            trial = self._try(listed(found), self._recipe, (*steps, *found))
             if self._goals.accurate(trial.outcome):
                 self._trim(steps, tuple(found))
                 return
@@ -169,7 +169,7 @@ class Search:
                 steps, best, size, failed = (*steps, *found), trial, size * 2, 0
             else:
                 failed += 1
-                self._say(f"taken back: {_named(found)}")
+                self._say(f"taken back: {listed(found)}")
 
         self._end(f"{ROUNDS} rounds of changes were made")
 
@@ -182,37 +182,17 @@ class Search:
         self.ended = why
         self._say(why)
 
-    def _trim(self, before: tuple[Step, ...], last: tuple[Step, ...]) -> None:
+    def _trim(self, before: tuple[Move, ...], last: tuple[Move, ...]) -> None:
         """The fewest of the last changes that still meet the goals, by halving."""
         low, high = 0, len(last)
         while high - low > 1 and not self._late():
             middle = (low + high) // 2
-            trial = self._try(f"only {_named(last[:middle])}", self._recipe, (*before, *last[:middle]))
+            trial = self._try(f"only {listed(last[:middle])}", self._recipe, (*before, *last[:middle]))
             low, high = (low, middle) if self._goals.accurate(trial.outcome) else (middle, high)
 
 
-def _key(step: Step) -> tuple[str, tuple[str, ...], str]:
-    return (step.kind, step.names, step.method)
-
-
-def described(step: Step) -> str:
-    """A step in words."""
-    names = ", ".join(step.names[:3]) + (f" and {len(step.names) - 3} more" if len(step.names) > 3 else "")
-    match step.kind:
-        case "float":
-            return f"float: {names}" + (f" (around `{step.about}`)" if step.about not in step.names else "")
-        case "dynamic":
-            return f"ranges at run time: {names}"
-        case "weights":
-            return f"8-bit weights: {names}"
-        case "wide":
-            return f"16 bits: {names}"
-    return f"range method {step.method}: {names}"
-
-
-def _named(steps: Sequence[Step]) -> str:
-    first = "; ".join(described(step) for step in steps[:2])
-    return first + (f"; {len(steps) - 2} more" if len(steps) > 2 else "")
+def _key(move: Move) -> tuple[str, tuple[str, ...], str]:
+    return (move.kind, move.names, move.method)
 
 
 def _figures(found: Outcome) -> str:

@@ -87,7 +87,7 @@ def test_names_become_patterns_that_fit_nothing_else() -> None:
     for name in ("/layer[0]/Conv", "a*b?", "re:x", "plain"):
         assert matches(literal(name), name)
     assert not matches(literal("a*b"), "aXb")
-    assert yaml.safe_load(rules_text([Move("float", ("no", "/a[1]"))])) == {
+    assert yaml.safe_load(rules_text([Move(kind="float", names=("no", "/a[1]"))])) == {
         "rules": [{"match": {"name": ["no", "/a[[]1]"]}, "set": {"keep": "float"}}]
     }
 

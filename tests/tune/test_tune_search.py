@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qconvert.optimize.sensitivity import Move
 from qconvert.recipe import Recipe
-from qconvert.tune import Goals, Outcome, Search, Step, Trial, pareto
+from qconvert.tune import Goals, Outcome, Search, Trial, pareto
 from qconvert.tune.search import Variant
 
 
-def step(i: int) -> Step:
-    return Step(kind="float", names=(f"n{i}",), about=f"t{i}", us=1.0)
+def step(i: int) -> Move:
+    return Move(kind="float", names=(f"n{i}",), about=f"t{i}", us=1.0)
 
 
 def kept(recipe: Recipe) -> int:
@@ -26,7 +27,7 @@ def by_count(recipe: Recipe) -> Outcome:
     return outcome(max(0.1 - 0.01 * count, 0.0), 10.0 + count, 1.0 + 0.1 * count)
 
 
-def more(recipe: Recipe, most: int) -> Sequence[Step]:
+def more(recipe: Recipe, most: int) -> Sequence[Move]:
     start = kept(recipe)
     return [step(i) for i in range(start, min(start + most, 30))]
 

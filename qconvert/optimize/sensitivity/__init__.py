@@ -2,22 +2,26 @@
 
 from .alone import rounded
 from .look import SAMPLES, Sight, look
-from .moves import Board, Move, State, candidates, decibels, ladder
+from .move import MOVES, Move, listed
+from .moved import MovedPlan
+from .moves import Board, candidates, decibels, ladder
 from .screen import Screening, screen
 from .sources import Source, alternatives, sources
 
 __all__ = [
+    "MOVES",
     "SAMPLES",
     "Board",
     "Move",
+    "MovedPlan",
     "Screening",
     "Sight",
     "Source",
-    "State",
     "alternatives",
     "candidates",
     "decibels",
     "ladder",
+    "listed",
     "look",
     "rounded",
     "screen",

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...targets import Target
 from ..draft import Draft, Lab
-from .moves import Board, State
+from .moved import MovedPlan
+from .moves import Board
 from .screen import DIRECTIONS, Screening, screen
 from .sources import Source, sources
 
@@ -28,7 +29,7 @@ class Sight:
     draft: Draft
     target: Target
     found: Screening
-    state: State
+    state: MovedPlan
     board: Board
     corrected: bool
 
@@ -55,7 +56,7 @@ def look(
         return None
     feeds, threads = lab.fit[:samples], lab.options.threads
     found = screen(draft.reference, lab.probes, places, feeds, threads, progress, enough, directions)
-    state = State(draft.reference, draft.plan, target, draft.plan.nodes)
+    state = MovedPlan(draft.reference, draft.plan, target, draft.plan.nodes)
     corrected = bias_corrected(draft)
     return Sight(draft, target, found, state, Board(found, state, corrected), corrected)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...optimize.sensitivity import Move
 from ...recipe import Recipe, dump
-from ...tune import Outcome, Step, TuneResult
-from ...tune.search import described
+from ...tune import Outcome, TuneResult
 from ..storage.staging import Destination
 
 _VERSION = 1
@@ -50,7 +50,7 @@ def recipe_text(recipe: Recipe, result: TuneResult) -> str:
     lines = [f"Found by `qconvert tune` for {result.model}: {'; '.join(result.goals)}."]
     lines += [
         *(
-            f"  {described(step)}: predicted {step.before_db:.1f} -> {step.after_db:.1f} dB for {step.us:+.1f} us"
+            f"  {step}: predicted {step.before_db:.1f} -> {step.after_db:.1f} dB for {step.us:+.1f} us"
             for step in trial.steps
         )
     ]
@@ -74,7 +74,7 @@ class State:
     path: Path
     key: str
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    proposals: dict[str, list[Step]] = field(default_factory=dict)
+    proposals: dict[str, list[Move]] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write the file in one step."""
@@ -100,7 +100,7 @@ class State:
                 return "it belongs to another model, dataset, recipe or goal"
             self.outcomes = {name: Outcome.model_validate(found) for name, found in content["outcomes"].items()}
             self.proposals = {
-                name: [Step.model_validate(s) for s in steps] for name, steps in content["proposals"].items()
+                name: [Move.model_validate(s) for s in steps] for name, steps in content["proposals"].items()
             }
         except FileNotFoundError:
             return "there is none"
