@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import fail
-from .model import Graph
+from .model import Graph, TensorType
 from .proto import from_proto, inside, to_proto
 from .weights import Held, Mapped, Weight, onnx_dtype
 
@@ -70,7 +70,7 @@ def save(
     count = sum(w.nbytes >= _INSIDE_BELOW for w in graph.weights.values())
     with data.open("wb") as file:
         store = _Outside(file, data.name, count, progress)
-        proto = to_proto(graph, store)
+        proto = to_proto(_without_claims(graph), store)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return [path, data]
 
@@ -96,7 +96,7 @@ def referenced(graph: Graph, data: Path) -> tuple[bytes, Path]:
                 return store(name, value)
             return _outside(name, value, value.path.resolve().relative_to(root).as_posix(), value.offset)
 
-        return bytes(to_proto(graph, place).SerializeToString(deterministic=True)), root
+        return bytes(to_proto(_without_claims(graph), place).SerializeToString(deterministic=True)), root
 
 
 def bytes_outside(path: Path) -> int:
@@ -147,7 +147,22 @@ def rename_data(path: Path, name: str) -> None:
 
 def serialize(graph: Graph) -> bytes:
     """The model as protobuf bytes, the same for the same graph in every process."""
-    return bytes(to_proto(graph).SerializeToString(deterministic=True))
+    return bytes(to_proto(_without_claims(graph)).SerializeToString(deterministic=True))
+
+
+def _without_claims(graph: Graph) -> Graph:
+    """The graph without names for open sizes between its inputs and outputs.
+
+    Exporters give one name to sizes that differ, mostly of outputs, and a runtime lets values of equal name and type share memory.
+    It infers by itself what follows from the inputs.
+    """
+    ends = {*graph.inputs, *graph.outputs}
+    return graph.with_(types={name: kind if name in ends else _unnamed(kind) for name, kind in graph.types.items()})
+
+
+def _unnamed(kind: TensorType) -> TensorType:
+    shape = kind.shape and tuple(dim if isinstance(dim, int) else None for dim in kind.shape)
+    return TensorType(kind.dtype, shape)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

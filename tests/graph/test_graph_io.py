@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qconvert.errors import QConvertError
 from qconvert.graph import Graph, Mapped, from_proto, io, load, rename_data, save, serialize, to_proto
-from qconvert.runtime import Session, opened
+from qconvert.runtime import Options, Session, opened
 
 FEED = {"x": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}
 
@@ -170,3 +170,22 @@ def test_packed_elements_survive_external_data(tmp_path: Path, monkeypatch: pyte
     again = load(tmp_path / "packed.onnx")
     assert isinstance(again.weights["w"], Mapped)
     np.testing.assert_array_equal(again.weights["w"].numpy(), codes)
+
+
+def test_sizes_under_one_name_that_differ_do_not_share_memory() -> None:
+    """Exporters name open sizes of several outputs alike; planned as one size, buffers would be reused that do not fit."""
+    rows = "Reshape({}, shape) [q] {} = QuantizeLinear(r{}, scale, zero) [d] {} = DequantizeLinear({}, scale, zero)"
+    parts = [
+        rows.format(source, f"q{i}", i, out, f"q{i}") for i, (source, out) in enumerate(zip("cpq", "def", strict=True))
+    ]
+    text = " ".join(f"[r{i}] r{i} = {part}" for i, part in enumerate(parts))
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 13]> g (float[1,4,h,w] x) => (float[1,n,2] d, float[1,n,2] e, float[1,n,2] f)'
+        "<int64[3] shape = {1,-1,2}, float scale = {0.1}, uint8 zero = {128}>"
+        f"{{ [a] p = MaxPool<kernel_shape=[2,2],strides=[2,2]>(x) [b] q = MaxPool<kernel_shape=[2,2],strides=[2,2]>(p) [c] c = Relu(x) {text} }}"
+    )
+    claimed = {f"r{i}": TensorProto.FLOAT for i in range(3)} | {f"q{i}": TensorProto.UINT8 for i in range(3)}
+    proto.graph.value_info.extend(helper.make_tensor_value_info(n, kind, (1, "n", 2)) for n, kind in claimed.items())
+    with opened(from_proto(proto), Options(optimize=False)) as session:
+        found = session.run({"x": np.ones((1, 4, 8, 8), np.float32)})
+    assert {name: np.shape(value)[1] for name, value in found.items()} == {"d": 128, "e": 32, "f": 8}
