@@ -32,6 +32,14 @@ class Tie(StrEnum):
     CLAMP = "clamp"  # the output is the input cut to an interval; it vanishes into the range of a quantized output
 
 
+class Copy(StrEnum):
+    """Which values of its first input an operator hands on as they are; none for those that compute."""
+
+    NONE = "none"
+    VIEW = "view"  # all of them in the same order, under another shape
+    PLACED = "placed"  # in another order, repeated, or some of them
+
+
 @dataclass(frozen=True, slots=True)
 class OpSpec:
     """One operator.
@@ -42,6 +50,8 @@ class OpSpec:
         fixed: range that the output cannot leave, whatever the input.
         saturates: interval outside of which the output changes by less than half an 8-bit step, so that inputs may be cut to it.
         weighted: the operator multiplies and accumulates against a weight (or a second activation).
+        copy: which values it hands on unchanged.
+        pools: the output is a mean, a sum, or the largest or smallest of values.
     """
 
     roles: tuple[Role, ...]
@@ -49,6 +59,8 @@ class OpSpec:
     fixed: tuple[float, float] | None = None
     saturates: tuple[float, float] | None = None
     weighted: bool = False
+    copy: Copy = Copy.NONE
+    pools: bool = False
 
     def role(self, index: int) -> Role:
         """Role of input `index`."""
@@ -81,10 +93,10 @@ OPS: dict[str, OpSpec] = {
     "Where": OpSpec((P, D, D)),
     "Concat": OpSpec((D,)),
     # averages
-    "AveragePool": OpSpec((D,)),
-    "GlobalAveragePool": OpSpec((D,)),
-    "ReduceMean": OpSpec((D, P)),
-    "ReduceSum": OpSpec((D, P)),
+    "AveragePool": OpSpec((D,), pools=True),
+    "GlobalAveragePool": OpSpec((D,), pools=True),
+    "ReduceMean": OpSpec((D, P), pools=True),
+    "ReduceSum": OpSpec((D, P), pools=True),
     # functions of one value
     "Sigmoid": OpSpec((D,), fixed=(0.0, 1.0), saturates=(-8.0, 8.0)),
     "HardSigmoid": OpSpec((D,), fixed=(0.0, 1.0), saturates=(-3.0, 3.0)),
@@ -104,27 +116,34 @@ OPS: dict[str, OpSpec] = {
     "Relu": OpSpec((D,), Tie.CLAMP),
     "Clip": OpSpec((D, P), Tie.CLAMP),
     # values are only moved, repeated or selected
-    "Reshape": OpSpec((D, P), Tie.SAME),
-    "Flatten": OpSpec((D,), Tie.SAME),
-    "Squeeze": OpSpec((D, P), Tie.SAME),
-    "Unsqueeze": OpSpec((D, P), Tie.SAME),
-    "Transpose": OpSpec((D,), Tie.SAME),
-    "Slice": OpSpec((D, P), Tie.SAME),
-    "Split": OpSpec((D, P), Tie.SAME),
-    "Expand": OpSpec((D, P), Tie.SAME),
-    "Tile": OpSpec((D, P), Tie.SAME),
-    "Gather": OpSpec((D, P), Tie.SAME),
-    "DepthToSpace": OpSpec((D,), Tie.SAME),
-    "SpaceToDepth": OpSpec((D,), Tie.SAME),
+    "Reshape": OpSpec((D, P), Tie.SAME, copy=Copy.VIEW),
+    "Flatten": OpSpec((D,), Tie.SAME, copy=Copy.VIEW),
+    "Squeeze": OpSpec((D, P), Tie.SAME, copy=Copy.VIEW),
+    "Unsqueeze": OpSpec((D, P), Tie.SAME, copy=Copy.VIEW),
+    "Transpose": OpSpec((D,), Tie.SAME, copy=Copy.PLACED),
+    "Slice": OpSpec((D, P), Tie.SAME, copy=Copy.PLACED),
+    "Split": OpSpec((D, P), Tie.SAME, copy=Copy.PLACED),
+    "Expand": OpSpec((D, P), Tie.SAME, copy=Copy.PLACED),
+    "Tile": OpSpec((D, P), Tie.SAME, copy=Copy.PLACED),
+    "Gather": OpSpec((D, P), Tie.SAME, copy=Copy.PLACED),
+    "DepthToSpace": OpSpec((D,), Tie.SAME, copy=Copy.PLACED),
+    "SpaceToDepth": OpSpec((D,), Tie.SAME, copy=Copy.PLACED),
     "Pad": OpSpec((D, P), Tie.SAME),
-    "MaxPool": OpSpec((D,), Tie.SAME),
-    "GlobalMaxPool": OpSpec((D,), Tie.SAME),
-    "ReduceMax": OpSpec((D, P), Tie.SAME),
-    "ReduceMin": OpSpec((D, P), Tie.SAME),
+    "MaxPool": OpSpec((D,), Tie.SAME, pools=True),
+    "GlobalMaxPool": OpSpec((D,), Tie.SAME, pools=True),
+    "ReduceMax": OpSpec((D, P), Tie.SAME, pools=True),
+    "ReduceMin": OpSpec((D, P), Tie.SAME, pools=True),
     "Resize": OpSpec((D, P), Tie.SAME),
 }
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+WEIGHTED = frozenset(op for op, row in OPS.items() if row.weighted)
+CLAMPS = frozenset(op for op, row in OPS.items() if row.tie is Tie.CLAMP)
+VIEWS = frozenset(op for op, row in OPS.items() if row.copy is Copy.VIEW)
+COPIES = frozenset(op for op, row in OPS.items() if row.copy is not Copy.NONE)
+POOLS = frozenset(op for op, row in OPS.items() if row.pools)
+NO_OPS = frozenset({"Identity", "Dropout"})  # hand their input on; canonicalization removes them, so they have no row
 
 
 def spec(node: Node) -> OpSpec | None:

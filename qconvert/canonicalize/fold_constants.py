@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array, Graph, Node, numpy_dtype, to_proto
+from ..ops import VIEWS
 from .match import nodes_to_weights, static_dims
 from .rewrite import Rewrite, label
 
@@ -32,7 +33,7 @@ _GROWING = {
     "Upsample",
 }
 # Pure changes of layout: a weight that nobody else reads is replaced by one of the same size, so it may be of any size.
-_LAYOUT = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_LAYOUT = VIEWS | {"Transpose"}
 
 
 def fold_constants(graph: Graph) -> Rewrite:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..graph import Array, Edit, Graph, Node
+from ..ops import WEIGHTED
 from .match import FLOATS, is_op, one_of_two, produced_by, put_weight, why_shared, without
-
-LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def layer_at(graph: Graph, node: Node | None) -> Layer | str | None:
     Returns:
         The layer, a reason why it cannot be changed, or None if the node is no layer at all.
     """
-    if node is None or not is_op(node, *LAYER_OPS, "Add"):
+    if node is None or not is_op(node, *WEIGHTED, "Add"):
         return None
     if node.op == "Add":
         return _matmul_with_bias(graph, node)

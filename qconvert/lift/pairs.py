@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph import Node
-from ..ops import Tie, spec
+from ..ops import CLAMPS, Tie, spec
 from .edges import read_codes
 from .model import Params, limits_of
 from .walk import Real, UnliftableError, Walk, same_scale
@@ -68,7 +68,7 @@ def lift_on_codes(walk: Walk, node: Node) -> None:
         return
     row = spec(node)
     moves = node.op in ("Identity", "Concat") or (row is not None and row.tie is Tie.SAME)
-    if not moves and node.op not in ("Clip", "Relu"):
+    if not moves and node.op not in CLAMPS:
         raise UnliftableError("it computes with codes, whose scale it does not know")
     params = _common(walk, node)
     producer = walk.graph.producer.get(node.input(0))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..graph import Node, Weight
+from ..ops import COPIES, NO_OPS, POOLS
 
 _ALWAYS = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt", "Softplus", "ReduceL1", "ReduceL2", "ReduceSumSquare"})  # fmt: skip
-_IF_INPUTS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile", "Gather", "DepthToSpace", "SpaceToDepth", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Identity", "Dropout"})  # fmt: skip
+_IF_INPUTS = COPIES | POOLS | NO_OPS
 _IF_ALL = frozenset({"Add", "Mul", "Concat", "Div", "Sum", "Min"})
 _DEPTH = 50  # operators that are looked through, and elements of a constant that are looked at
 _SMALL = 4096

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from ..graph import Array, Dim, Graph, Node
-from ..ops import clamp_bounds
+from ..ops import NO_OPS, VIEWS, clamp_bounds
 from ..plan import Kind, Plan
 from .equalize_channels import Channels, operand, reshaped, result_of
 from .equalize_constants import GIVERS, TAKERS
@@ -115,9 +115,8 @@ def _pays(graph: Graph, plan: Plan, group: Group, macs_an_element: float | None)
     return sum(layers) >= (macs_an_element or 0.0) * prod(plan.shapes[name])
 
 
-_SAME = {"Relu", "LeakyRelu", "Identity", "Dropout", "Abs", "Neg"}  # f(x / s) = f(x) / s
+_SAME = NO_OPS | {"Relu", "LeakyRelu", "Abs", "Neg"}  # f(x / s) = f(x) / s
 _POOLS = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
-_VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _JOINT = {"Add", "Sub", "Sum", "Max", "Min"}  # homogeneous in all operands together
 _PRODUCTS = {"Mul", "MatMul"}  # linear in each operand alone
 _BLIND = {"Shape", "Size"}  # do not look at values
@@ -336,7 +335,7 @@ class _Growth:
         if node.op == "Transpose":
             perm = node.attr("perm", tuple(range(ids.ndim))[::-1])
             return np.transpose(ids, perm if forward else np.argsort(perm))
-        if node.op in _VIEWS:
+        if node.op in VIEWS:
             shapes = self._shape(node.input(0)), self._shape(node.output)
             return reshaped(ids, *(shapes if forward else shapes[::-1]))
         raise BlockedError(f"{node.op} does not let a factor pass")

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..data.settings import Settings
+from ..ops import COPIES, NO_OPS
 from ..plan import Exceptions, Kind, Plan, Reason
 from .draft import Draft, Lab
 
@@ -65,7 +66,6 @@ def _groups(draft: Draft) -> dict[str, list[str]]:
     return found
 
 
-_MOVES = {
-    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "Concat", "Gather", "Expand", "Tile", "Identity",
-    "Pad", "Shape", "Cast", "Relu", "MaxPool", "DepthToSpace", "SpaceToDepth", "Where", "Constant", "ConstantOfShape", "ReduceMax", "Dropout"
+_MOVES = COPIES | NO_OPS | {
+    "Concat", "Pad", "Shape", "Cast", "Relu", "MaxPool", "Where", "Constant", "ConstantOfShape", "ReduceMax"
 }  # fmt: skip

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from math import prod
 
 from ..graph import Graph, Node
-from ..ops import Role, inputs_with, macs, spec
+from ..ops import NO_OPS, VIEWS, Role, inputs_with, macs, spec
 from ..targets.costs import Cost, CostModel
 from .limits import Call
 from .patterns import is_activation_product, silu_product
 
-_VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 _LARGE = 1 << 18  # float weights of more than 1 MiB no longer fit the level-2 cache
 
 
@@ -66,7 +65,7 @@ def classify(call: Call) -> tuple[str, ...]:
             return ("silu-gate", "sigmoid", "function")
         case "Transpose":
             return ("transpose",) if len(call.out) <= 4 else ("transpose-nd",)
-        case op if op in _VIEWS:
+        case op if op in VIEWS | NO_OPS:
             return ("view",)
         case op:
             return (op.lower(),)

@@ -9,7 +9,7 @@ from functools import reduce
 from ..errors import fail
 from ..graph import Graph, Node
 from ..lift import Span
-from ..ops import Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
+from ..ops import CLAMPS, Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
 from ..recipe.types import Change
 from ..targets.formats import Format
 from .candidates import weight_only
@@ -319,4 +319,4 @@ def anchored(work: Work, nodes: Mapping[str, NodePlan], tensors: Mapping[str, Te
 def _after_clamp(graph: Graph, node: Node) -> str:
     """The node's output, behind a Relu or Clip that the runtime would fuse into it."""
     user = graph.sole_consumer(node.output)
-    return user.output if user is not None and user.op in ("Relu", "Clip") else node.output
+    return user.output if user is not None and user.op in CLAMPS else node.output

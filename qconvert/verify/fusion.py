@@ -14,17 +14,19 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ..graph import Graph, Node
-from .quantized import COMMUTING, COPIES, DEQUANTIZE, QUANTIZE, WEIGHTED, Quantize, QuantizedView
+from ..ops import NO_OPS, POOLS, VIEWS, WEIGHTED
+from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, TRANSPARENT, Quantize, QuantizedView
 
 ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Tanh", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "Gelu", "ThresholdedRelu"})  # fmt: skip
 _GATES = frozenset({"Sigmoid", "HardSigmoid"})
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where"})
 _UNARY = frozenset({"Abs", "Neg", "Sqrt", "Exp", "Log", "Erf", "Reciprocal", "Floor", "Ceil", "Round", "Sin", "Cos", "Sign", "Softmax", "Cast"})  # fmt: skip
 NORMS = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization"})  # fmt: skip
-_POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "LpPool", "GlobalLpPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"})  # fmt: skip
-_FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})  # need no kernel
+_FREE = VIEWS | NO_OPS  # need no kernel
 POINTWISE = ACTIVATIONS | _BINARY | _UNARY | {"BatchNormalization"}
-ABSORBING = POINTWISE | NORMS | _POOLS  # kernels that can read or write integers by themselves
+ABSORBING = (
+    POINTWISE | NORMS | POOLS | {"LpPool", "GlobalLpPool"}
+)  # kernels that can read or write integers by themselves
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _SHORT = {
     "float32": "f32",
@@ -293,7 +295,7 @@ class _Simulation:
         reads = self._reads(first)
         writes = reads if first.op in COMMUTING else self._float(kernel.end)
         if (
-            (first.op in ABSORBING | WEIGHTED | COPIES | {"Concat", "Resize"})
+            (first.op in ABSORBING | WEIGHTED | TRANSPARENT | {"Concat", "Resize"})
             and not kernel.float_skip
             and (q := self._taken_q(kernel, first))
         ):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..graph import Node
-from ..ops import Role, clamp_bounds, inputs_with, spec
+from ..ops import CLAMPS, Role, clamp_bounds, inputs_with, spec
 from ..targets.onnxruntime_cpu import KERNELS
 from .fusion import label
 from .quantized import COMMUTING, QUANTIZE, Dequantize, Quantize, QuantizedView
@@ -32,7 +32,6 @@ _FUSED = {k.op for k in KERNELS} | {"Softmax", "Where", "Expand", "Tile", "Gathe
 _MODES = {k.op: limit.value for k in KERNELS for limit in k.limits if limit.name == "mode"}
 _FLOAT_RESULT = frozenset({"Gemm", "MatMul", "ArgMax"})  # they need no Q behind them
 QUANTIZED_AT_LOAD = frozenset({"Conv", "ConvTranspose", "Gemm"})  # WeightBiasQuantization
-CLAMPS = frozenset({"Relu", "Clip"})
 _EIGHT = ("int8", "uint8", None)
 
 

@@ -17,13 +17,14 @@ import onnx
 
 from ..errors import Diagnostic, QConvertError, Severity
 from ..graph import Array, Graph, Node, from_proto, load
+from ..ops import CLAMPS, WEIGHTED
 from ..runtime import Options, Session, assumed_inputs, synthetic_feed
 from ..targets.model import Target
 from .fusion import label
-from .onnxruntime_fusion import CLAMPS, QUANTIZED_AT_LOAD, becomes_nbits, clamp_vanishes, float_regions, why_float
+from .onnxruntime_fusion import QUANTIZED_AT_LOAD, becomes_nbits, clamp_vanishes, float_regions, why_float
 from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Feed, Quantize, QuantizedView, Source
 
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "QGemm"})
+_LAYERS = WEIGHTED | {"QLinearConv", "QLinearMatMul", "QGemm"}
 
 # Integer operator to the places of activation, its zero point, weight, its zero point.
 _OPERANDS = {

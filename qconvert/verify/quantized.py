@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from ..graph import Array, Graph, Node
+from ..ops import COPIES, NO_OPS, WEIGHTED
 
 # Besides the standard pair (also in com.microsoft), the operators that ModelOpt writes for opsets without FP8 and INT4.
 QUANTIZE = frozenset({"QuantizeLinear", "TRT_FP8QuantizeLinear", "TRT_INT4QuantizeLinear"})
@@ -24,9 +25,8 @@ DEQUANTIZE = frozenset({"DequantizeLinear", "TRT_FP8DequantizeLinear", "TRT_INT4
 _FIXED = {"TRT_FP8": "float8_e4m3fn", "TRT_INT4": "int4"}
 
 # Operators that move the values of their first input and never change them: a Q moves back and a DQ forward through them.
-COPIES = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile", "Gather", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Dropout", "ReverseSequence"})  # fmt: skip
-COMMUTING = COPIES | {"MaxPool"}
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+TRANSPARENT = COPIES | NO_OPS | {"GatherElements", "GatherND", "ReverseSequence"}
+COMMUTING = TRANSPARENT | {"MaxPool"}
 _RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})  # fmt: skip
 _DEPTH = 200  # steps that a walk through copies takes at most
 
@@ -336,7 +336,7 @@ def axis_behind(feed: Feed, axis: int, rank: int) -> int | None:
         if node.op == "Transpose":
             perm = node.attr("perm", tuple(reversed(range(rank))))
             axis = perm.index(axis) if axis in perm else -1
-        elif node.op not in ("Identity", "Dropout"):
+        elif node.op not in NO_OPS:
             return None
     return axis
 

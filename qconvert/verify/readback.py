@@ -23,10 +23,11 @@ import onnx
 
 from ..errors import Diagnostic, Severity
 from ..graph import Graph, Node, from_proto, load
+from ..ops import CLAMPS
 from ..plan import Kind, NodePlan, Plan
 from ..runtime import Options, Session
 from .model import Readback, RunsAs
-from .onnxruntime_fusion import CLAMPS, INTEGER, float_regions, why_float
+from .onnxruntime_fusion import INTEGER, float_regions, why_float
 from .quantized import QuantizedView
 
 UNTRACED = "?"

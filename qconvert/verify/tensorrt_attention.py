@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import Diagnostic
 from ..graph import Node
-from .quantized import COPIES, DEQUANTIZE, QUANTIZE, QuantizedView
+from .quantized import DEQUANTIZE, QUANTIZE, TRANSPARENT, QuantizedView
 from .tensorrt_placement import behind_pair, warn
 
 _LOGITS = frozenset({"Mul", "Div", "Add", "Where", "Cast", "Reshape", "Flatten", "Identity"})
@@ -54,7 +54,7 @@ def _first_product(view: QuantizedView, name: str, depth: int = 8) -> tuple[Node
 def attention_pattern(view: QuantizedView) -> Iterator[Diagnostic]:
     """C110: in quantized attention the scaling comes before the first product, and the DQ right before each product."""
     for item in _attentions(view):
-        moved = {n: view.feed(n, COPIES | {"Cast"}) for node in (item.first, item.second) for n in node.inputs[:2]}
+        moved = {n: view.feed(n, TRANSPARENT | {"Cast"}) for node in (item.first, item.second) for n in node.inputs[:2]}
         if not any(moved.get(n) for n in item.first.inputs[:2]):
             continue
         if item.scaling is not None:

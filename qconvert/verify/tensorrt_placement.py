@@ -11,13 +11,13 @@ from math import prod
 
 from ..errors import Diagnostic, Severity
 from ..graph import Node
+from ..ops import WEIGHTED
 from .fusion import ABSORBING, ACTIVATIONS, NORMS, affine_input, head_of, label, residual
 from .quantized import (
     COMMUTING,
-    COPIES,
     DEQUANTIZE,
     QUANTIZE,
-    WEIGHTED,
+    TRANSPARENT,
     Dequantize,
     Params,
     Quantize,
@@ -236,7 +236,7 @@ def _needed(view: QuantizedView, q: Quantize) -> bool:
 def graph_outputs(view: QuantizedView) -> Iterator[Diagnostic]:
     """C107: do not quantize graph outputs; a pair that also feeds an operator is not reported."""
     for name in view.graph.outputs if view.outer is None else ():
-        feed = view.feed(name, COPIES)
+        feed = view.feed(name, TRANSPARENT)
         q = feed.dq.quantize if feed and not feed.dq.weight else view.q(name)
         if q is not None and not q.constant and not view.users(q):
             yield warn("C107", q.node, f"Q/DQ on the graph output: {name}", "take the pair off")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...canonicalize.opset import raise_opset
 from ...graph import Array, Graph, Node, TensorType
-from ...ops import Role, inputs_with
+from ...ops import WEIGHTED, Role, inputs_with
 from ...runtime import Feed, Options, Session, opened
 from .adjoint import Adjoint, upstream
 from .sources import Source
@@ -319,4 +319,4 @@ def _weight_error(tape: Tape, source: Source) -> str:
 
 
 def _linear(node: Node) -> bool:
-    return node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+    return node.op in WEIGHTED
