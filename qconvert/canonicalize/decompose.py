@@ -47,7 +47,7 @@ class Chain:
         self.edit.replace(self.node, *self.nodes)
 
 
-Recipe = Callable[[Chain], None]
+Decomposition = Callable[[Chain], None]
 
 
 def decompose(graph: Graph) -> Rewrite:
@@ -58,7 +58,7 @@ def decompose(graph: Graph) -> Rewrite:
 
 
 def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
-    row = RECIPES.get(node.op) if not node.domain else None
+    row = DECOMPOSITIONS.get(node.op) if not node.domain else None
     if row is None:
         return None
     why, build = row
@@ -224,7 +224,7 @@ def _sum(chain: Chain) -> None:
         now = chain.add("Add", now, other, last=chain.node.output if n == len(rest) - 1 else "")
 
 
-RECIPES: dict[str, tuple[Callable[[Graph, Node], str | None], Recipe]] = {
+DECOMPOSITIONS: dict[str, tuple[Callable[[Graph, Node], str | None], Decomposition]] = {
     "HardSigmoid": (_always, _hard_sigmoid),
     "Gelu": (_always, _gelu),
     "LayerNormalization": (lambda graph, node: _one_output(graph, node) or _sized(graph, node), _layer_norm),

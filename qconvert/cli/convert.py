@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import EXIT_CODES
-from ..pipeline.storage.fresh import State, key_of, repeated, state_path
+from ..pipeline.storage.fresh import Manifest, repeated, run_key, state_path
 from .console import out, progress, show_diagnostics, show_problems
 from .github import announce, announce_several
 from .options import (
@@ -122,7 +122,7 @@ def convert(
         "depfile": depfile is not None,
         "start": Path() if set_ or ranges or not recipe else None,
     }
-    known = key_of(options) if if_changed else ""
+    known = run_key(options) if if_changed else ""
     state = state_path(output, report_dir) if if_changed else None
     if state is not None and (earlier := repeated(state, known, depfile)) is not None:
         return _unchanged(earlier, as_json, quiet)
@@ -187,7 +187,7 @@ def _show_several(found: Converted, as_json: bool, quiet: bool) -> int:
     return found.record.exit_code
 
 
-def _unchanged(earlier: State, as_json: bool, quiet: bool) -> int:
+def _unchanged(earlier: Manifest, as_json: bool, quiet: bool) -> int:
     """Say that there is nothing to do."""
     if as_json:
         print(Path(earlier.report).read_text(encoding="utf-8"), end="")

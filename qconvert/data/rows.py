@@ -36,7 +36,7 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Feed:
+class Binding:
     """How one array feeds one input.
 
     Attributes:
@@ -59,7 +59,7 @@ class Feed:
 class RowPlan:
     """How one file's arrays become rows; `numbered` is False where the file is one sample without a row axis."""
 
-    feeds: tuple[Feed, ...] = ()
+    feeds: tuple[Binding, ...] = ()
     rows: int = 1
     numbered: bool = False
     label: str | None = None
@@ -185,20 +185,20 @@ def _rank_fits(header: Header, name: str, wanted: Wanted) -> bool:
     return row is not None and len(header.shape) == len(row)
 
 
-def _feed(inp: Input, array: str, header: Header, indexed: bool, rows: int) -> Feed:
+def _feed(inp: Input, array: str, header: Header, indexed: bool, rows: int) -> Binding:
     shape, keep = header.shape, False
     if indexed and shape[0] == 1 != rows:
         indexed, shape = False, shape[1:]
-        return Feed(inp.name, array, header.dtype, indexed, True, shape)
+        return Binding(inp.name, array, header.dtype, indexed, True, shape)
     if not indexed and rows > 1 and shape == (rows,) and inp.row is not None and len(inp.row) == 1:
         keep = indexed = not isinstance(inp.row[0], int)
-        return Feed(inp.name, array, header.dtype, indexed, keep, (1,) if keep else shape)
+        return Binding(inp.name, array, header.dtype, indexed, keep, (1,) if keep else shape)
     shape = shape[1:] if indexed else shape
     axes = transposed(shape, inp.row or ()) if inp.pre.layout is not None else None
-    return Feed(inp.name, array, header.dtype, indexed, keep, shape, axes)
+    return Binding(inp.name, array, header.dtype, indexed, keep, shape, axes)
 
 
-def _slice(feed: Feed, array: Array, index: int) -> Array:
+def _slice(feed: Binding, array: Array, index: int) -> Array:
     if feed.keep:
         return array[index : index + 1] if feed.indexed else array[0]
     row = array[index] if feed.indexed else array

@@ -42,7 +42,7 @@ class Shelf:
             self.rebuilt[found] = make()
         return self.rebuilt[found]
 
-    def chain(self, name: str, steps: Sequence[Step], start: str) -> str:
+    def chain(self, name: str, steps: Sequence[OpCall], start: str) -> str:
         """Nodes one behind the other, each reading the result before it and some constants."""
         value = start
         for op, others, attributes in steps:
@@ -53,7 +53,7 @@ class Shelf:
 
 
 Store = Callable[[Shelf, Node, int, QuantParams], list[Node]]
-Step: TypeAlias = tuple[str, tuple[str, ...], dict[str, object]]  # operator, its inputs after the first, attributes
+OpCall: TypeAlias = tuple[str, tuple[str, ...], dict[str, object]]  # operator, its inputs after the first, attributes
 
 
 def dequantized(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[Node]:
@@ -67,7 +67,7 @@ def dequantized(shelf: Shelf, node: Node, index: int, params: QuantParams) -> li
     axis = _channel_axis(params, turned)
     blocks: dict[str, object] = {"axis": 1 - axis, "block_size": params.block}
 
-    step: Step = ("DequantizeLinear", _scales(shelf, name, params, axis), blocks if params.block else {"axis": axis})
+    step: OpCall = ("DequantizeLinear", _scales(shelf, name, params, axis), blocks if params.block else {"axis": axis})
     inputs = [*node.inputs]
     inputs[index] = shelf.chain(name, [step], shelf.constants.codes(name, params, "turned" if turned else "own"))
     plain = {key: value for key, value in node.attributes.items() if not (turned and key == "transB")}
@@ -104,19 +104,19 @@ def _folded(shelf: Shelf, name: str, params: QuantParams) -> str:
     return shelf.chain(name, steps, start)
 
 
-def _scaled(shelf: Shelf, name: str, params: QuantParams, rank: int) -> list[Step]:
+def _scaled(shelf: Shelf, name: str, params: QuantParams, rank: int) -> list[OpCall]:
     """From codes to real values; with blocks, the codes are [C, blocks, block]."""
     scale, zero = (_broadcast(a, params, rank) for a in (params.scale, params.zero_point.astype(np.float32)))
-    minus: list[Step] = [("Sub", (shelf.constants.shared(zero, f"{name}/zero_point"),), {})] if zero.any() else []
+    minus: list[OpCall] = [("Sub", (shelf.constants.shared(zero, f"{name}/zero_point"),), {})] if zero.any() else []
     return [("Cast", (), {"to": FLOAT}), *minus, ("Mul", (shelf.constants.shared(scale, f"{name}/scale"),), {})]
 
 
-def _unblocked(shelf: Shelf, name: str, params: QuantParams, shape: tuple[int, ...]) -> list[Step]:
+def _unblocked(shelf: Shelf, name: str, params: QuantParams, shape: tuple[int, ...]) -> list[OpCall]:
     """From [C, blocks, block] back to the weight's own shape."""
     axis = params.axis or 0
     front = [axis, *(i for i in range(len(shape)) if i != axis)]
     rest, filled = prod(shape) // shape[axis], params.scale.shape[1] * params.block
-    steps: list[Step] = []
+    steps: list[OpCall] = []
     if filled != rest:
         bounds = tuple(shelf.constants.numbers((value,)) for value in (0, rest, 1))
         steps += [("Reshape", (shelf.constants.numbers((shape[axis], filled)),), {}), ("Slice", bounds, {})]
@@ -145,7 +145,7 @@ def picked(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[No
     for part, source in parts.items():
         name = shelf.edit.fresh_node(f"{node.name}/{part}")
         shelf.edit.add(Node("Gather", (source, rows), (found[part],), {"axis": 0}, name))
-    steps: list[Step] = [("Cast", (), {"to": FLOAT})]
+    steps: list[OpCall] = [("Cast", (), {"to": FLOAT})]
     steps += [("Sub", (found["zero_point"],), {})] if "zero_point" in found else []
     steps += [("Mul", (found["scale"],), {}), *(_unblocked_rows(shelf, node, params) if params.block else ())]
     last, others, attributes = steps.pop()
@@ -153,10 +153,10 @@ def picked(shelf: Shelf, node: Node, index: int, params: QuantParams) -> list[No
     return [Node(last, (value, *others), node.outputs, attributes, shelf.edit.fresh_node(f"{node.name}/rebuilt"))]
 
 
-def _unblocked_rows(shelf: Shelf, node: Node, params: QuantParams) -> list[Step]:
+def _unblocked_rows(shelf: Shelf, node: Node, params: QuantParams) -> list[OpCall]:
     """From rows [..., blocks, block] to rows [..., D]."""
     rank, width = shelf.graph.type_of(node.inputs[1]).rank, shelf.graph.weight_shape(node.inputs[0])[1]
-    steps: list[Step] = [("Reshape", (shelf.constants.numbers((*([0] * (rank or 0)), -1)),), {})]
+    steps: list[OpCall] = [("Reshape", (shelf.constants.numbers((*([0] * (rank or 0)), -1)),), {})]
     if params.scale.shape[1] * params.block != width:
         steps += [("Slice", tuple(shelf.constants.numbers((value,)) for value in (0, width, -1)), {})]
     return steps
@@ -285,7 +285,7 @@ def _looked_up(shelf: Shelf, name: str, params: QuantParams) -> str:
     value = shelf.edit.fresh(f"{name}/gather")
     shelf.edit.add(Node("Gather", (levels, whole), (value,), {"axis": 0}, shelf.edit.fresh_node(f"{name}/Gather")))
     blocks = shelf.constants.numbers((rows, params.scale.shape[1], params.block))
-    steps: list[Step] = [("Reshape", (blocks,), {}), ("Mul", (_small_scale(shelf, name, params),), {})]
+    steps: list[OpCall] = [("Reshape", (blocks,), {}), ("Mul", (_small_scale(shelf, name, params),), {})]
     return shelf.chain(name, [*steps, *_unblocked(shelf, name, params, shape)], value)
 
 
@@ -317,10 +317,10 @@ def _unpacked(shelf: Shelf, name: str, params: QuantParams, count: int) -> str:
     return shelf.chain(name, [("Slice", bounds, {})], whole)
 
 
-def _shifted(shelf: Shelf, bits: int) -> list[Step]:
+def _shifted(shelf: Shelf, bits: int) -> list[OpCall]:
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[None]
     mask = np.array(2**bits - 1, dtype=np.uint8)
-    right: Step = ("BitShift", (shelf.constants.shared(shifts, "shifts"),), {"direction": "RIGHT"})
+    right: OpCall = ("BitShift", (shelf.constants.shared(shifts, "shifts"),), {"direction": "RIGHT"})
     return [right, ("BitwiseAnd", (shelf.constants.shared(mask, "mask"),), {})]
 
 
@@ -345,7 +345,7 @@ def _from_floats(shelf: Shelf, name: str, params: QuantParams, turned: bool) -> 
         whole = global_scale(params.scale)
         short = (scale / whole).astype(numpy_dtype("float8_e4m3fn"))
         codes = shelf.constants.floats(name, params, "float4_e2m1fn", turned)
-        one: Step = ("DequantizeLinear", (shelf.constants.shared(whole, f"{name}/global"),), {})
+        one: OpCall = ("DequantizeLinear", (shelf.constants.shared(whole, f"{name}/global"),), {})
         each = shelf.chain(f"{name}/scale", [one], shelf.constants.shared(short, f"{name}/scale"))
         return shelf.chain(name, [("DequantizeLinear", (each,), blocks)], codes)
     exponents = (np.rint(np.log2(scale)) + _E8M0_BIAS).astype(np.uint8)

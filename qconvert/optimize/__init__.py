@@ -3,7 +3,7 @@
 from .absorb import Absorption, absorb
 from .adaround import AdaRound, adaround
 from .branches import Branches, split_branches
-from .draft import Draft, Lab, Outcome, affordable, split
+from .draft import Draft, Lab, StepOutcome, affordable, split
 from .equalize import Equalization, equalize
 from .half import HalfPrecision, half_precision, in_half
 from .mixed import MixedPrecision, mixed_precision
@@ -85,8 +85,8 @@ __all__ = [
     "AutoSteps",
     "Draft",
     "Lab",
-    "Outcome",
     "Step",
+    "StepOutcome",
     "affordable",
     "applicable",
     "improve",

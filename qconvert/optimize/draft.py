@@ -42,7 +42,7 @@ class Draft:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class StepOutcome:
     """What one step of the algorithms came to.
 
     Attributes:
@@ -61,7 +61,7 @@ class Memo(Protocol):
     def score(self, about: str, draft: Draft, make: Callable[[], float]) -> float:
         """The score of a draft; `about` names how it is judged."""
 
-    def outcome(self, about: str, draft: Draft, make: Callable[[], Outcome]) -> Outcome:
+    def outcome(self, about: str, draft: Draft, make: Callable[[], StepOutcome]) -> StepOutcome:
         """What a step came to; `about` names the step and its settings."""
 
 
@@ -72,7 +72,7 @@ class Forgetful:
         """Computed each time."""
         return make()
 
-    def outcome(self, about: str, draft: Draft, make: Callable[[], Outcome]) -> Outcome:
+    def outcome(self, about: str, draft: Draft, make: Callable[[], StepOutcome]) -> StepOutcome:
         """Computed each time."""
         return make()
 

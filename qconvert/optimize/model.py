@@ -12,7 +12,7 @@ from pydantic import Field
 from ..data.settings import Settings
 from ..evaluate import Number, Value
 from ..plan import Plan
-from .draft import Draft, Lab, Outcome, Settle, qualified
+from .draft import Draft, Lab, Settle, StepOutcome, qualified
 
 
 class AlgorithmStep(Value):
@@ -133,7 +133,7 @@ def improve(
     return best, tuple(done)
 
 
-def _remembered(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> Outcome:
+def _remembered(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> StepOutcome:
     """What a step comes to, from an earlier run where it depends on nothing else."""
     if not step.algorithm.portable:
         return _outcome(step, best, lab, judged, score)
@@ -142,9 +142,9 @@ def _remembered(step: Step, best: Draft, lab: Lab, judged: Settle | None, score:
     return lab.memo.outcome(about, best, lambda: _outcome(step, best, lab, judged, score))
 
 
-def _outcome(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> Outcome:
+def _outcome(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: float | None) -> StepOutcome:
     before = lab.score(best, judged) if score is None else score
     candidate = step.algorithm.run(best, lab, step.settings)
     after = lab.score(candidate, judged) if candidate is not best else before
     kept = candidate is not best and (step.always or after > before + _WORTH_DB)
-    return Outcome(before, after, candidate if kept else None)
+    return StepOutcome(before, after, candidate if kept else None)

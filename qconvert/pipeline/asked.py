@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Diagnostic, fail
-from ..recipe import Loaded, Recipe, Source, entries, for_target, override, preset, read_recipe
+from ..recipe import Loaded, Recipe, SourceMap, entries, for_target, override, preset, read_recipe
 from .planning import target_named
 from .request import Request
 from .storage.staging import check_output
@@ -16,7 +16,7 @@ from .words import presets_folder, vocabulary
 
 def effective_recipe(
     path: Path | None, target: str | None, changes: Mapping[str, Any]
-) -> tuple[Recipe, Source | None, tuple[Diagnostic, ...]]:
+) -> tuple[Recipe, SourceMap | None, tuple[Diagnostic, ...]]:
     """The recipe file (or the target's preset) with overrides applied.
 
     Args:
@@ -138,7 +138,7 @@ def make_request(
     return Request(model, output, final, data, source, base, evaluate, threads, reports, files), notes
 
 
-def _files(source: Source | None, target: str | None) -> tuple[Path, ...]:
+def _files(source: SourceMap | None, target: str | None) -> tuple[Path, ...]:
     """The recipe with everything that it extends, or the preset of the target where there is no recipe."""
     if source is not None:
         return tuple(Path(name) for name in source.files)

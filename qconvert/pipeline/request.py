@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..evaluate import GateResult
-from ..recipe import Recipe, Source
+from ..recipe import Recipe, SourceMap
 from .storage.cache import Cache
 
 
@@ -33,7 +33,7 @@ class Request:
     output: Path
     recipe: Recipe
     data: Path | None = None
-    source: Source | None = None
+    source: SourceMap | None = None
     base_dir: Path = Path(".")
     evaluate: bool = True
     threads: int = 1

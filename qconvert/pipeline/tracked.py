@@ -25,7 +25,7 @@ class Tracking:
     """What is written beside the results.
 
     Attributes:
-        key: of options and versions (see `fresh.key_of`).
+        key: of options and versions (see `fresh.run_key`).
         state: file for the next `--if-changed`; depfile: for make and ninja; None for none.
     """
 

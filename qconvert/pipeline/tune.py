@@ -36,7 +36,7 @@ from .storage.cached_outputs import float_outputs
 from .storage.staging import destination, publish, sha256, staged
 from .tuning.candidates import Built, Workshop
 from .tuning.meter import Meter
-from .tuning.tuned import Names, State, key_of, recipe_key, recipe_text
+from .tuning.tuned import Checkpoint, Names, recipe_key, recipe_text, search_key
 
 _FASTER = 1.05  # predicted speed-up below which no further layer is left float
 _WORST = 8  # tensors for which other range methods are priced
@@ -137,14 +137,14 @@ class _Tuning:
             )
         return found
 
-    def _state(self) -> State:
+    def _state(self) -> Checkpoint:
         """The measurements of an earlier run if it is to be resumed, else an empty state."""
         r, dataset = self.request, self.workshop.dataset
         goals = f"{r.max_drop} {r.min_sqnr} {r.min_speedup}"
         model = sha256(*model_files(self.base.model, self.workshop.first.lifted.source))
-        state = State(
+        state = Checkpoint(
             self.names.state,
-            key_of(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals),
+            search_key(model, dataset.calibration.digest(), self.samples.digest(), dump(self.base.recipe), goals),
         )
         if r.resume:
             why = state.load()

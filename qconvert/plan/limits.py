@@ -40,7 +40,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Predicate:
     """What a limit asks.
 
     Attributes:
@@ -321,37 +321,37 @@ def _explicit_pads(call: Call, _: Any) -> str:
     )
 
 
-LIMITS: dict[str, Rule] = {
-    "rank": Rule(_rank),
-    "max-rank": Rule(_max_rank),
-    "weight-constant": Rule(_weight_constant, "P008"),
-    "weight-rank": Rule(_weight_rank),
-    "weight-matrix": Rule(_weight_matrix),
-    "plain-attention": Rule(_plain_attention),
-    "attribute": Rule(_attribute),
-    "mode": Rule(_mode),
-    "static-params": Rule(_static_params),
-    "group-channels": Rule(_group_channels, "P011"),
-    "not-attention": Rule(_not_attention),
-    "two-inputs": Rule(_two_inputs),
-    "max-inputs": Rule(_max_inputs),
-    "one-output": Rule(_no_second_output),
-    "bias-vector": Rule(_bias_vector),
-    "zero-pad": Rule(_zero_pad),
-    "tensor-core-matmul": Rule(_tensor_core_matmul, "P011"),
-    "tensor-core-conv": Rule(_tensor_core_conv, "P011"),
-    "float8-conv": Rule(_float8_conv, "P011"),
-    "broadcast-rank": Rule(_broadcast_rank),
-    "not-dilated": Rule(_not_dilated),
-    "plain-transpose": Rule(_plain_transpose),
-    "matrix": Rule(_matrix),
-    "fused-lstm": Rule(_fused_lstm),
-    "exponent": Rule(_exponent),
-    "forward-slice": Rule(_forward_slice),
-    "pad-mode": Rule(_pad_mode),
-    "indices": Rule(_indices),
-    "resize-kernel": Rule(_resize_kernel),
-    "explicit-pads": Rule(_explicit_pads),
+LIMITS: dict[str, Predicate] = {
+    "rank": Predicate(_rank),
+    "max-rank": Predicate(_max_rank),
+    "weight-constant": Predicate(_weight_constant, "P008"),
+    "weight-rank": Predicate(_weight_rank),
+    "weight-matrix": Predicate(_weight_matrix),
+    "plain-attention": Predicate(_plain_attention),
+    "attribute": Predicate(_attribute),
+    "mode": Predicate(_mode),
+    "static-params": Predicate(_static_params),
+    "group-channels": Predicate(_group_channels, "P011"),
+    "not-attention": Predicate(_not_attention),
+    "two-inputs": Predicate(_two_inputs),
+    "max-inputs": Predicate(_max_inputs),
+    "one-output": Predicate(_no_second_output),
+    "bias-vector": Predicate(_bias_vector),
+    "zero-pad": Predicate(_zero_pad),
+    "tensor-core-matmul": Predicate(_tensor_core_matmul, "P011"),
+    "tensor-core-conv": Predicate(_tensor_core_conv, "P011"),
+    "float8-conv": Predicate(_float8_conv, "P011"),
+    "broadcast-rank": Predicate(_broadcast_rank),
+    "not-dilated": Predicate(_not_dilated),
+    "plain-transpose": Predicate(_plain_transpose),
+    "matrix": Predicate(_matrix),
+    "fused-lstm": Predicate(_fused_lstm),
+    "exponent": Predicate(_exponent),
+    "forward-slice": Predicate(_forward_slice),
+    "pad-mode": Predicate(_pad_mode),
+    "indices": Predicate(_indices),
+    "resize-kernel": Predicate(_resize_kernel),
+    "explicit-pads": Predicate(_explicit_pads),
 }
 _FLOAT8_VOLUME = 32
 

@@ -8,7 +8,7 @@ from .rules import Resolved, resolve_rules
 from .schema import schema
 from .starting import starting_recipe
 from .targets import entries, for_target
-from .tree import Source
+from .tree import SourceMap
 from .types import Calibration, Change, Evaluation, Gates, Match, Recipe, Regression, Rule
 from .vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ __all__ = [
     "Regression",
     "Resolved",
     "Rule",
-    "Source",
+    "SourceMap",
     "Vocabulary",
     "chosen_algorithms",
     "dump",

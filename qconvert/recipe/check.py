@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ..data.settings import Settings
 from .hints import Hint, blanks, did_you_mean, kind_of, literals, names, suggest_key
-from .tree import Item, Mistake, Path, Step, dotted, merge
+from .tree import Item, Mistake, Path, PathPart, dotted, merge
 from .types import Recipe
 from .vocabulary import Names, Vocabulary
 
@@ -145,9 +145,9 @@ class _Refusal:
         return _Refusal(error["type"], path + missing, str(error.get("ctx", {}).get("error", "")))
 
 
-def _path(item: Item, loc: Sequence[Step]) -> Path:
+def _path(item: Item, loc: Sequence[PathPart]) -> Path:
     """The steps of pydantic's location that lead through the document; the others only name members of unions."""
-    path: list[Step] = []
+    path: list[PathPart] = []
     for step in loc:
         below = item.child(step)
         if below is not None:

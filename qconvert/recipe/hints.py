@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from ..data.settings import Settings
-from .tree import Item, Path, Step, dotted
+from .tree import Item, Path, PathPart, dotted
 from .vocabulary import NOUNS, Names, Wanted
 
 
@@ -59,7 +59,7 @@ class Hint:
         below = self.child(0)
         return below.options if below else ()
 
-    def child(self, step: Step) -> Hint | None:
+    def child(self, step: PathPart) -> Hint | None:
         """What is wanted under a key or at an index, None if nothing can be there."""
         return next((found for option in self.options if (found := option._below(step)) is not None), None)
 
@@ -70,7 +70,7 @@ class Hint:
             hint = hint.child(step) if hint else None
         return hint
 
-    def _below(self, step: Step) -> Hint | None:
+    def _below(self, step: PathPart) -> Hint | None:
         args = get_args(self.type)
         if isinstance(step, str):
             if self.settings:

@@ -11,7 +11,7 @@ from ..errors import QConvertError, fail
 from .check import decode, not_a_mapping
 from .hints import did_you_mean, nearest
 from .parse import parse, read_file
-from .tree import Item, Mistake, Place, Source, merge, refuse
+from .tree import Item, Mistake, Place, SourceMap, merge, refuse
 from .types import Recipe
 from .vocabulary import Vocabulary
 
@@ -23,7 +23,7 @@ class Loaded:
     """A recipe and where each part of it was written."""
 
     recipe: Recipe
-    source: Source
+    source: SourceMap
 
 
 def load_recipe(path: Path, vocabulary: Vocabulary, presets: Path) -> Recipe:
@@ -64,7 +64,7 @@ def parse_recipe(content: bytes | str, file: str, vocabulary: Vocabulary, preset
     mistakes = [*chain.mistakes, *(m for m in mistakes if m.place not in known)]
     if recipe is None or mistakes:
         raise refuse(mistakes, chain.files)
-    return Loaded(recipe, Source(root, tuple(chain.files)))
+    return Loaded(recipe, SourceMap(root, tuple(chain.files)))
 
 
 def preset(target: str, vocabulary: Vocabulary, presets: Path) -> Recipe:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Diagnostic, QConvertError
 from .hints import nearest
-from .tree import Path, Source, dotted
+from .tree import Path, SourceMap, dotted
 from .types import Change, Match, Rule
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Resolved:
     tensors: Mapping[str, Change] = field(default_factory=dict)
 
 
-def resolve_rules(rules: Sequence[Rule], graph: Graph, source: Source | None = None) -> Resolved:
+def resolve_rules(rules: Sequence[Rule], graph: Graph, source: SourceMap | None = None) -> Resolved:
     """Apply rules in order; of two that set the same thing, the later one wins.
 
     A rule with `op`, `name` or `between` speaks of nodes, one with only `tensor` of tensors (weights included), and one with
@@ -119,7 +119,7 @@ class _Finder:
         producer = self.graph.producer.get(name)
         return ((producer,) if producer else ()), self.graph.consumers_of(name)
 
-    def nothing(self, match: Match, path: Path, source: Source | None) -> Diagnostic:
+    def nothing(self, match: Match, path: Path, source: SourceMap | None) -> Diagnostic:
         """The mistake of a rule without effect, with the condition that is to blame as far as one alone is."""
         for key, message, hint in self._blamed(match):
             at: Path = (*path, "match", key)

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from ..errors import Diagnostic, QConvertError
 
-Step: TypeAlias = str | int
-Path: TypeAlias = tuple[Step, ...]
+PathPart: TypeAlias = str | int
+Path: TypeAlias = tuple[PathPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Item:
     key: Place | None = None
     text: str | None = None
 
-    def child(self, step: Step) -> Item | None:
+    def child(self, step: PathPart) -> Item | None:
         """The item under a key or index, None if there is none."""
         if isinstance(self.value, Mapping):
             return self.value.get(step)
@@ -92,13 +92,13 @@ def merge(base: Item, over: Item, path: Path = ()) -> Item:
     return base if over.value is None and isinstance(base.value, Mapping | tuple) else over
 
 
-def dotted(path: Iterable[Step]) -> str:
+def dotted(path: Iterable[PathPart]) -> str:
     """A path as people write it: `rules[0].match.op`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceMap:
     """Where each part of a recipe was written, parents included.
 
     Attributes:

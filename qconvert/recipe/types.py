@@ -44,11 +44,11 @@ Percent = Annotated[
     Wanted("a number of at least 0 or a percentage such as `1%`"),
 ]
 Pattern = Annotated[str, AfterValidator(_pattern)]
-Target = Annotated[str, Names("targets")]
+TargetName = Annotated[str, Names("targets")]
 FileFormat = Annotated[str, Names("formats")]
 Method = Annotated[str, Names("methods")]
-Metric = Annotated[str, Names("metrics", functions=True)]
-Algorithm = Annotated[str, Names("algorithms")]
+MetricName = Annotated[str, Names("metrics", functions=True)]
+AlgorithmName = Annotated[str, Names("algorithms")]
 Report = Annotated[str, Names("reports")]
 
 
@@ -164,7 +164,7 @@ class Rule(Settings):
 class Evaluation(Settings):
     """What is measured on the result."""
 
-    metric: Metric | tuple[Metric, ...] | None = Field(
+    metric: MetricName | tuple[MetricName, ...] | None = Field(
         default=None, description="task metric: {metrics}, or `file.py:function`; by default found from the labels"
     )
     latency: bool = Field(default=True, description="time FP32 against the result on this host")
@@ -260,9 +260,9 @@ class Recipe(Settings):
         default=None,
         description="another recipe (path relative to this file) or the preset of a target; this file's keys override it",
     )
-    target: Target = Field(default="x86-vnni", description="what the result is for: {targets}")
+    target: TargetName = Field(default="x86-vnni", description="what the result is for: {targets}")
     targets: Annotated[
-        tuple[Target | dict[Target, Any], ...],
+        tuple[TargetName | dict[TargetName, Any], ...],
         Wanted("a list of targets, each a name or `name: {what differs for it}`"),
     ] = Field(
         default=(),
@@ -311,7 +311,7 @@ class Recipe(Settings):
         default=(), description="exceptions for nodes, tensors or regions; the last match wins"
     )
     algorithms: Annotated[
-        Literal["auto", "none"] | tuple[Algorithm | dict[Algorithm, Any], ...],
+        Literal["auto", "none"] | tuple[AlgorithmName | dict[AlgorithmName, Any], ...],
         Wanted("`auto`, `none` or a list of algorithms"),
     ] = Field(default="auto", description="accuracy algorithms in order: {algorithms}")
     verify: Literal["run", "emulate"] = Field(

@@ -4,7 +4,7 @@ from .arm_neon import ARM_NEON
 from .costs import Cost, CostModel
 from .formats import Format, Formats
 from .kernels import Kernel, Kernels, Limit, WeightForm
-from .model import Artefact, Floats, Placement, Rewrites, Runtime, Session, Target
+from .model import Artefact, Floats, Placement, Rewrites, Runtime, SessionConfig, Target
 from .tensorrt import TENSORRT
 from .tflite_micro import TFLITE_MICRO
 from .x86_vnni import X86_VNNI
@@ -25,7 +25,7 @@ __all__ = [
     "Placement",
     "Rewrites",
     "Runtime",
-    "Session",
+    "SessionConfig",
     "Target",
     "WeightForm",
 ]

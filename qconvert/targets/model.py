@@ -93,7 +93,7 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionConfig:
     """A session configuration in which the result must load and run.
 
     Attributes:
@@ -125,7 +125,7 @@ class Runtime:
         try_with: the command that deploys or times the file on the target.
     """
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[SessionConfig, ...]
     checks: tuple[str, ...] = ()
     simulation: str = ""
     packages: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class Runtime:
     try_with: str = ""
 
     @property
-    def deployed(self) -> Session:
+    def deployed(self) -> SessionConfig:
         """The session by which the result's accuracy is judged."""
         return next(session for session in self.sessions if session.deployed)
 

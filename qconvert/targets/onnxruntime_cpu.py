@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .formats import Format, Formats
 from .kernels import Kernel, Kernels, Limit, WeightForm
-from .model import Artefact, Floats, Placement, Runtime, Session, Target
+from .model import Artefact, Floats, Placement, Runtime, SessionConfig, Target
 
 _FUSED = "qdq_selectors.cc, optimized graphs of onnxruntime 1.31.1"
 _DROPPED = "qdq_selectors.cc DropQDQ: the operator runs on the integers themselves"
@@ -96,6 +96,6 @@ ONNXRUNTIME_CPU = Target(
     ),
     artefact=Artefact(formats=("qdq", "qoperator"), io=("float",)),
     runtime=Runtime(
-        sessions=(Session("default options", deployed=True), Session("optimizations off", optimize=False)),
+        sessions=(SessionConfig("default options", deployed=True), SessionConfig("optimizations off", optimize=False)),
     ),
 )

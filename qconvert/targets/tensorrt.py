@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .formats import Format, Formats
 from .kernels import Kernel, Kernels, Limit, WeightForm
-from .model import Artefact, Float8, Floats, Placement, Runtime, Session, Target
+from .model import Artefact, Float8, Floats, Placement, Runtime, SessionConfig, Target
 
 _WEIGHT = Limit("weight-constant")
 
@@ -50,7 +50,7 @@ TENSORRT = Target(
     artefact=Artefact(io=("float", "half")),
     runtime=Runtime(
         sessions=(
-            Session(
+            SessionConfig(
                 "optimizations off, Q/DQ kept",
                 optimize=False,
                 config=(("session.disable_quant_qdq", "1"),),

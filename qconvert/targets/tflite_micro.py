@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .formats import FixedScale, Format, Formats, InnerFormat
 from .kernels import Kernel, Kernels, Limit
-from .model import Artefact, Placement, Rewrites, Runtime, Session, Target
+from .model import Artefact, Placement, Rewrites, Runtime, SessionConfig, Target
 
 _WEIGHT = Limit("weight-constant")
 _STATIC = Limit("static-params")
@@ -149,7 +149,7 @@ TFLITE_MICRO = Target(
     rewrites=Rewrites(always=("forward-lstm", "unroll", "decompose", "whole-pool", "matmul-add-to-gemm")),
     artefact=Artefact(formats=("tflite",), extension=".tflite", io=("integer", "float"), static_shapes=True),
     runtime=Runtime(
-        sessions=(Session("simulation of the integers in onnxruntime", deployed=True),),
+        sessions=(SessionConfig("simulation of the integers in onnxruntime", deployed=True),),
         checks=("tflite",),
         simulation="qdq",
         packages=("flatbuffers", "tflite-micro", "ai-edge-litert"),

@@ -11,7 +11,7 @@ from ..emit import emit_qdq
 from ..evaluate import Comparison, dequantized_values, layer_errors
 from ..graph import Array
 from ..optimize import Draft, Lab
-from ..optimize.sensitivity import SAMPLES, Move, MovedPlan, Sight, Source, candidates, decibels, ladder, rounded
+from ..optimize.sensitivity import SAMPLES, ErrorSource, Move, MovedPlan, Sight, candidates, decibels, ladder, rounded
 from ..plan import Kind
 from ..runtime import Options, opened
 from .health import clipped, outliers, unused
@@ -45,7 +45,7 @@ class Reader:
         before, after = decibels(self.noise), decibels(self._board.noise(self._columns - columns))
         return after - before if columns and before < float("inf") else 0.0
 
-    def own(self, source: Source) -> float:
+    def own(self, source: ErrorSource) -> float:
         """SQNR of what a source rounds."""
         return decibels(float(self.sight.found.own[self._index[source.key]]))
 

@@ -22,7 +22,7 @@ from ..runtime import Options, Session, assumed_inputs, synthetic_feed
 from ..targets.model import Target
 from .fusion import label
 from .onnxruntime_fusion import QUANTIZED_AT_LOAD, becomes_nbits, clamp_vanishes, float_regions, why_float
-from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Feed, Quantize, QuantizedView, Source
+from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Origin, Quantize, QuantizedInput, QuantizedView
 
 _LAYERS = WEIGHTED | {"QLinearConv", "QLinearMatMul", "QGemm"}
 
@@ -158,7 +158,7 @@ class _Model:
             node.op in COMMUTING | QUANTIZE | DEQUANTIZE or (node.op in CLAMPS and clamp_vanishes(self.view, node))
         )
 
-    def from_integers(self, feed: Feed) -> bool:
+    def from_integers(self, feed: QuantizedInput) -> bool:
         """Whether a dequantized value was computed in integers."""
         return self.integer(self.source(feed.dq.node.input(0)))
 
@@ -180,7 +180,7 @@ def _of_pairs(view: QuantizedView, node: Node) -> _Product | None:
     if layer is None or layer.weight is None or not view.int8(node):
         return None
     data, weight = (view.feed(node.input(i)) for i in (layer.data, layer.weight))
-    if data is None or weight is None or weight.dq.source is not Source.WEIGHT:
+    if data is None or weight is None or weight.dq.source is not Origin.WEIGHT:
         return None
     return _Product(node, data.dq.params.dtype, weight.dq.params.dtype, weight.dq.params.zero_point)
 
@@ -306,7 +306,7 @@ def _dequantized_each_run(model: _Model) -> Iterator[Diagnostic]:
     for dq in (
         d
         for d in model.view.dequantizes.values()
-        if d.source is Source.WEIGHT and len(model.view.shape(d.node.output) or ()) > 1
+        if d.source is Origin.WEIGHT and len(model.view.shape(d.node.output) or ()) > 1
     ):
         for node in dq.consumers:
             fused = becomes_nbits(model.view, node, dq)
@@ -346,7 +346,7 @@ def _enclosed(model: _Model, region: list[Node]) -> bool:
         f
         for n in region
         for name in n.inputs
-        if name and (f := model.view.feed(name)) and f.dq.source is not Source.WEIGHT
+        if name and (f := model.view.feed(name)) and f.dq.source is not Origin.WEIGHT
     )
     return any(map(model.from_integers, feeds)) and any(
         model.to_integers(q) for n in region for q in _quantizes(model, n)

@@ -13,8 +13,7 @@ from ..evaluate.fidelity import deviation, sqnr_db
 from ..evaluate.outputs import is_float
 from ..graph import Array, Graph, serialize
 from ..runtime import Feed, Options, opened, opened_file
-from ..targets.model import Session as Configuration
-from ..targets.model import Target
+from ..targets.model import SessionConfig, Target
 from .model import SessionProof
 
 Outputs = Mapping[str, Array]
@@ -95,7 +94,7 @@ def _invalid(artefact: bytes | Path) -> list[Diagnostic]:
     return []
 
 
-def _run(artefact: bytes | Path, config: Configuration, feeds: Sequence[Feed]) -> tuple[list[Outputs], tuple[str, ...]]:
+def _run(artefact: bytes | Path, config: SessionConfig, feeds: Sequence[Feed]) -> tuple[list[Outputs], tuple[str, ...]]:
     where = artefact if isinstance(artefact, Path) else None
     session = opened_file(artefact, Options(config.optimize, config=config.config), "V002", where)
     return [session.run(feed, code="V002") for feed in feeds], session.outputs

@@ -31,7 +31,7 @@ _RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "Rando
 _DEPTH = 200  # steps that a walk through copies takes at most
 
 
-class Source(StrEnum):
+class Origin(StrEnum):
     """What a DequantizeLinear dequantizes."""
 
     WEIGHT = "weight"  # a constant: an integer initializer, or a float one behind a QuantizeLinear
@@ -99,14 +99,14 @@ class Dequantize:
 
     node: Node
     params: Params
-    source: Source
+    source: Origin
     quantize: Quantize | None
     weight: str
     consumers: tuple[Node, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Feed:
+class QuantizedInput:
     """A DQ that feeds an operator's input, and the copying operators between the two, in the order of the data."""
 
     dq: Dequantize
@@ -137,7 +137,7 @@ class QuantizedView:
         self.graph = graph
         self.outer = outer
         self.precision = precision
-        self._feeds: dict[tuple[str, frozenset[str]], Feed | None] = {}
+        self._feeds: dict[tuple[str, frozenset[str]], QuantizedInput | None] = {}
 
     @property
     def root(self) -> QuantizedView:
@@ -221,18 +221,18 @@ class QuantizedView:
             dims = array.shape
         return None if dims is None else tuple(d if isinstance(d, int) else None for d in dims)
 
-    def feed(self, name: str, through: frozenset[str] = COMMUTING) -> Feed | None:
+    def feed(self, name: str, through: frozenset[str] = COMMUTING) -> QuantizedInput | None:
         """The DQ that a value comes from, seen through copying operators and a Concat of dequantized tensors."""
         key = (name, through)
         if key not in self._feeds:
             self._feeds[key] = self._find_feed(name, through)
         return self._feeds[key]
 
-    def _find_feed(self, name: str, through: frozenset[str]) -> Feed | None:
+    def _find_feed(self, name: str, through: frozenset[str]) -> QuantizedInput | None:
         path: list[Node] = []
         for _ in range(_DEPTH):
             if (dq := self.dq(name)) is not None:
-                return Feed(dq, tuple(reversed(path)))
+                return QuantizedInput(dq, tuple(reversed(path)))
             node = self.producer(name)
             if node is None or node.domain or node.op not in {*through, "Concat"}:
                 return None
@@ -312,7 +312,7 @@ class QuantizedView:
         data = node.input(0)
         q = self.q(data)
         constant = data in self.constants
-        source = Source.WEIGHT if constant else Source.QUANTIZE if q else Source.INTEGER
+        source = Origin.WEIGHT if constant else Origin.QUANTIZE if q else Origin.INTEGER
         weight = (q.data if q else data) if constant else ""
         params = self._params(node, _type_of_dq)
         return Dequantize(node, params, source, q, weight, self.consumers(node.output))
@@ -329,7 +329,7 @@ class QuantizedView:
         )
 
 
-def axis_behind(feed: Feed, axis: int, rank: int) -> int | None:
+def axis_behind(feed: QuantizedInput, axis: int, rank: int) -> int | None:
     """Where an axis of the DQ's tensor lies after the copying operators, None if that cannot be told."""
     axis += rank if axis < 0 else 0
     for node in feed.path:

@@ -19,11 +19,11 @@ from .quantized import (  # fmt: skip
     DEQUANTIZE,
     QUANTIZE,
     Dequantize,
-    Feed,
+    Origin,
     Params,
     Quantize,
+    QuantizedInput,
     QuantizedView,
-    Source,
     Weighted,
     as_float,
     axis_behind,
@@ -48,7 +48,7 @@ def _nodes(view: QuantizedView) -> Iterator[tuple[Node, Params, Quantize | Dequa
 
 
 def _constant(item: Quantize | Dequantize) -> bool:
-    return item.constant if isinstance(item, Quantize) else item.source is Source.WEIGHT
+    return item.constant if isinstance(item, Quantize) else item.source is Origin.WEIGHT
 
 
 def int32_bias(view: QuantizedView) -> Iterator[Diagnostic]:
@@ -176,14 +176,14 @@ def axes(view: QuantizedView) -> Iterator[Diagnostic]:
             yield from _wrong_axis(view, op, feed)
 
 
-def _weight_feed(view: QuantizedView, op: Weighted) -> Feed | None:
+def _weight_feed(view: QuantizedView, op: Weighted) -> QuantizedInput | None:
     return None if op.weight is None else view.feed(op.node.input(op.weight))
 
 
-def _wrong_axis(view: QuantizedView, op: Weighted, feed: Feed) -> Iterator[Diagnostic]:
+def _wrong_axis(view: QuantizedView, op: Weighted, feed: QuantizedInput) -> Iterator[Diagnostic]:
     rank = len(view.shape(feed.dq.node.output) or ())
     axis = axis_behind(feed, 1 if feed.dq.params.axis is None else feed.dq.params.axis, rank) if rank else None
-    if axis is not None and op.channel is not None and axis != op.channel and feed.dq.source is Source.WEIGHT:
+    if axis is not None and op.channel is not None and axis != op.channel and feed.dq.source is Origin.WEIGHT:
         hint = f"quantize the weight along axis {op.channel}, its output channels"
         yield _error("C005", op.node, f"weight quantized along axis {axis} of {op.node.op}", hint)
 
@@ -239,7 +239,7 @@ def blocks(view: QuantizedView) -> Iterator[Diagnostic]:
         weight_only = (
             params.dtype == "int4"
             and not _constant(item)
-            and not (isinstance(item, Dequantize) and item.source is Source.INTEGER)
+            and not (isinstance(item, Dequantize) and item.source is Origin.INTEGER)
         )
         if weight_only:
             yield _error(
@@ -276,7 +276,7 @@ def _bad_block(params: Params, shape: tuple[int | None, ...] | None) -> str | No
     return f"block size: {size}" if size not in sizes or (params.block_size and params.block_size != size) else None
 
 
-def _wrong_block_axis(view: QuantizedView, op: Weighted, feed: Feed) -> Iterator[Diagnostic]:
+def _wrong_block_axis(view: QuantizedView, op: Weighted, feed: QuantizedInput) -> Iterator[Diagnostic]:
     rank = len(view.shape(feed.dq.node.output) or ())
     axis = (
         axis_behind(feed, 1 if feed.dq.params.axis is None else feed.dq.params.axis, rank)
@@ -308,7 +308,7 @@ def not_constant(view: QuantizedView) -> Iterator[Diagnostic]:
             )
     for op in view.weighted:
         feed = _weight_feed(view, op)
-        if op.node.op.startswith("Conv") and feed is not None and feed.dq.source is not Source.WEIGHT:
+        if op.node.op.startswith("Conv") and feed is not None and feed.dq.source is not Origin.WEIGHT:
             yield _error(
                 "C009",
                 op.node,

@@ -19,7 +19,7 @@ from qconvert.data import Dataset, open_dataset
 from qconvert.errors import Diagnostic, Severity
 from qconvert.graph import load
 from qconvert.pipeline.drafting.statistics import Statistics, _read, _written
-from qconvert.pipeline.storage.cache import Folder, Memory, key_of
+from qconvert.pipeline.storage.cache import Folder, Memory, cache_key
 
 LABELS = ["--set", "evaluation.latency=false", "--set", "evaluation.layers=false"]
 
@@ -231,7 +231,7 @@ def test_wrong_use(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
-    cache, keys = Folder(tmp_path, limit=5000), [key_of("test", n) for n in range(8)]
+    cache, keys = Folder(tmp_path, limit=5000), [cache_key("test", n) for n in range(8)]
     for n, key in enumerate(keys[:4]):
         cache.put(key, b"x" * 1000)
         os.utime(next(tmp_path.glob(f"v1/*/{key}")), (n, n))
@@ -246,7 +246,7 @@ def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
 
 def test_runs_in_parallel(tmp_path: Path) -> None:
     """Writers, readers and removal at once: what is read is whole or absent."""
-    contents = {key_of("test", n): os.urandom(20_000) for n in range(12)}
+    contents = {cache_key("test", n): os.urandom(20_000) for n in range(12)}
 
     def work(seed: int) -> int:
         cache, hits = Folder(tmp_path, limit=120_000), 0

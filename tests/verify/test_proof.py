@@ -11,7 +11,7 @@ from quantize_support import X86, feeds_of, quantized, random, text_model
 
 from qconvert.errors import Diagnostic, QConvertError, Severity
 from qconvert.graph import Graph, Node, TensorType, save, serialize, to_proto, weight
-from qconvert.targets import Runtime, Session
+from qconvert.targets import Runtime, SessionConfig
 from qconvert.verify import prove
 from qconvert.verify.proof import worst_sqnr
 
@@ -56,7 +56,7 @@ def test_a_file_is_proved_like_bytes(tmp_path: Path) -> None:
 
 
 def test_the_same_model_is_infinitely_close_without_optimizations() -> None:
-    target = replace(X86, runtime=Runtime((Session("default options", deployed=True),)))
+    target = replace(X86, runtime=Runtime((SessionConfig("default options", deployed=True),)))
     proofs, failures = prove(GRAPH, serialize(GRAPH), target, FEEDS, 15)
 
     assert failures == ()
@@ -82,7 +82,7 @@ def test_bytes_that_are_no_model_fail_without_a_traceback(junk: bytes) -> None:
 
 
 def test_a_configuration_that_refuses_is_named_and_the_others_are_still_proved() -> None:
-    refusing = Session("another file format", config=(("session.load_model_format", "ORT"),))
+    refusing = SessionConfig("another file format", config=(("session.load_model_format", "ORT"),))
     target = replace(X86, runtime=Runtime((refusing, *X86.runtime.sessions)))
 
     proofs, failures = prove(GRAPH, serialize(artefact()), target, FEEDS, 15)

@@ -19,7 +19,7 @@ from trt_ort import quantized_by_onnxruntime
 from qconvert.errors import CODES, Severity
 from qconvert.graph import Graph, Node, TensorType, from_proto, to_proto, weight
 from qconvert.verify.fusion import forecast
-from qconvert.verify.quantized import QuantizedView, Source
+from qconvert.verify.quantized import Origin, QuantizedView
 from qconvert.verify.tensorrt import CHECKS, check_tensorrt
 
 
@@ -115,9 +115,9 @@ def test_scale_in_the_graph_around_a_body() -> None:
 
 def test_view_of_a_pair_and_a_weight() -> None:
     view = QuantizedView(bias(True))
-    by_source = {s: [dq for dq in view.dequantizes.values() if dq.source is s] for s in Source}
-    assert [dq.params.dtype for dq in by_source[Source.WEIGHT]] == ["int8", "int32"]
-    (act,) = by_source[Source.QUANTIZE]
+    by_source = {s: [dq for dq in view.dequantizes.values() if dq.source is s] for s in Origin}
+    assert [dq.params.dtype for dq in by_source[Origin.WEIGHT]] == ["int8", "int32"]
+    (act,) = by_source[Origin.QUANTIZE]
     assert act.quantize is not None
     assert act.quantize.data == "x"
     assert act.params.scale == np.float32(0.1)

@@ -6,17 +6,17 @@ from .move import MOVES, Move, listed
 from .moved import MovedPlan
 from .moves import Board, candidates, decibels, ladder
 from .screen import Screening, screen
-from .sources import Source, alternatives, sources
+from .sources import ErrorSource, alternatives, sources
 
 __all__ = [
     "MOVES",
     "SAMPLES",
     "Board",
+    "ErrorSource",
     "Move",
     "MovedPlan",
     "Screening",
     "Sight",
-    "Source",
     "alternatives",
     "candidates",
     "decibels",

@@ -12,7 +12,7 @@ from ..draft import Draft, Lab
 from .moved import MovedPlan
 from .moves import Board
 from .screen import DIRECTIONS, Screening, screen
-from .sources import Source, sources
+from .sources import ErrorSource, sources
 
 SAMPLES = 16
 Progress = Callable[[int, int], None]
@@ -40,7 +40,7 @@ def look(
     target: Target,
     progress: Progress,
     enough: Callable[[], bool] = lambda: False,
-    only: Sequence[Source] = (),
+    only: Sequence[ErrorSource] = (),
     samples: int = SAMPLES,
     directions: int = DIRECTIONS,
 ) -> Sight | None:

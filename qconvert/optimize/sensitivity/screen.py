@@ -19,7 +19,7 @@ from ...graph import Array, Graph, Node, TensorType
 from ...ops import WEIGHTED, Role, inputs_with
 from ...runtime import Feed, Options, Session, opened
 from .adjoint import Adjoint, upstream
-from .sources import Source
+from .sources import ErrorSource
 from .tape import Tape, start
 
 OPSET = 18  # ScatterElements adds up from here on
@@ -40,7 +40,7 @@ class Screening:
         samples: that were looked at.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[ErrorSource, ...]
     products: Array
     corrected: Array
     own: Array
@@ -64,7 +64,7 @@ class Screening:
 def screen(
     graph: Graph,
     probes: Sequence[str],
-    found: Sequence[Source],
+    found: Sequence[ErrorSource],
     feeds: Sequence[Feed],
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -94,7 +94,7 @@ def screen(
 class _Bench:
     """Adds up what the runs give."""
 
-    def __init__(self, graph: Graph, found: Sequence[Source], threads: int) -> None:
+    def __init__(self, graph: Graph, found: Sequence[ErrorSource], threads: int) -> None:
         self._graph, self._sources = graph, tuple(found)
         self._options = Options(
             optimize=False, threads=threads
@@ -180,7 +180,7 @@ class _Errors:
         channels: number of channels of each source.
     """
 
-    def __init__(self, graph: Graph, found: Sequence[Source], feed: Feed) -> None:
+    def __init__(self, graph: Graph, found: Sequence[ErrorSource], feed: Feed) -> None:
         tape = start(graph, feed)
         errors = [_error(tape, source) for source in found]
         pairs = [x for source, error in zip(found, errors, strict=True) for x in (error, _value(tape, source))]
@@ -204,7 +204,7 @@ class _Products:
         blocked: nodes that gradients cannot pass; uncertain: sources before them.
     """
 
-    def __init__(self, graph: Graph, found: Sequence[Source], feed: Feed) -> None:
+    def __init__(self, graph: Graph, found: Sequence[ErrorSource], feed: Feed) -> None:
         self.tape = tape = start(graph, feed)
         self.seeds = {probe: f"tune/v{i}" for i, probe in enumerate(graph.outputs)}
         self.channels = _channels(tape, found)
@@ -219,7 +219,7 @@ class _Products:
         inputs = {seed: TensorType("float32", tape.shapes[probe]) for probe, seed in self.seeds.items()}
         self.graph = tape.finished(inputs, (*self.dots.values(), *self.sums.values()))
 
-    def _price(self, probe: str, seed: str, found: Sequence[Source], errors: Sequence[str]) -> None:
+    def _price(self, probe: str, seed: str, found: Sequence[ErrorSource], errors: Sequence[str]) -> None:
         """Products of all errors with the gradient of one output."""
         tape = self.tape
         adjoint = Adjoint(tape, {_value(tape, source) for source in found}, {probe: seed})
@@ -231,18 +231,18 @@ class _Products:
         self.blocked += adjoint.blocked
 
 
-def _channels(tape: Tape, found: Sequence[Source]) -> list[int]:
+def _channels(tape: Tape, found: Sequence[ErrorSource]) -> list[int]:
     return [shape[axis] for shape, axis in (_layout(tape, source) for source in found)]
 
 
-def _sum(tape: Tape, source: Source, gradient: str | None) -> str:
+def _sum(tape: Tape, source: ErrorSource, gradient: str | None) -> str:
     shape, axis = _layout(tape, source)
     if gradient is None:
         return tape.const(np.zeros(shape[axis], dtype=np.float32))
     return _by_channel(tape, gradient, shape, axis)
 
 
-def _mean(tape: Tape, source: Source, error: str) -> str:
+def _mean(tape: Tape, source: ErrorSource, error: str) -> str:
     shape, axis = _layout(tape, source)
     share = tape.number(shape[axis] / max(prod(shape), 1))
     return tape.op("Mul", _by_channel(tape, error, shape, axis), share)
@@ -253,12 +253,12 @@ def _by_channel(tape: Tape, value: str, shape: tuple[int, ...], axis: int) -> st
     return tape.shaped(tape.total(value, rest) if rest else value, (shape[axis],))
 
 
-def _value(tape: Tape, source: Source) -> str:
+def _value(tape: Tape, source: ErrorSource) -> str:
     """What the error is added to: the tensor, or the node's output."""
     return source.name if source.kind in ("tensor", "range") else tape.graph.by_name[source.name].output
 
 
-def _layout(tape: Tape, source: Source) -> tuple[tuple[int, ...], int]:
+def _layout(tape: Tape, source: ErrorSource) -> tuple[tuple[int, ...], int]:
     """Shape of the value and its channel axis: 1 beside convolutions and pools, else the last."""
     name = _value(tape, source)
     shape = tape.shapes[name] or (1,)
@@ -267,7 +267,7 @@ def _layout(tape: Tape, source: Source) -> tuple[tuple[int, ...], int]:
     return shape, 1 if spatial and len(shape) > 2 else len(shape) - 1
 
 
-def _peak(tape: Tape, source: Source) -> str:
+def _peak(tape: Tape, source: ErrorSource) -> str:
     shape, axis = _layout(tape, source)
     size = tape.op("Abs", source.name)
     rest = tuple(i for i in range(len(shape)) if i != axis)
@@ -277,7 +277,7 @@ def _peak(tape: Tape, source: Source) -> str:
 # --- errors ------------------------------------------------------------------------------------------------------------
 
 
-def _error(tape: Tape, source: Source) -> str:
+def _error(tape: Tape, source: ErrorSource) -> str:
     """What a source adds to its value, as a value on the tape."""
     match source.kind:
         case "weight":
@@ -288,7 +288,7 @@ def _error(tape: Tape, source: Source) -> str:
     return tape.op("Sub", rounded(tape, source.name, source), source.name)
 
 
-def rounded(tape: Tape, name: str, source: Source) -> str:
+def rounded(tape: Tape, name: str, source: ErrorSource) -> str:
     """A value after a round trip through the codes of a tensor source."""
     params = source.params
     if params is None:
@@ -308,7 +308,7 @@ def _dynamic_error(tape: Tape, name: str) -> str:
     return tape.op("Sub", tape.op("DequantizeLinear", codes, scale, zero), name)
 
 
-def _weight_error(tape: Tape, source: Source) -> str:
+def _weight_error(tape: Tape, source: ErrorSource) -> str:
     node = tape.graph.by_name[source.name]
     changes = {i: tape.const(change) for i, change in source.change.items()}
     if (set(source.change) <= {0} and node.op == "Gather") or (set(source.change) == {1} and _linear(node)):

@@ -19,7 +19,7 @@ from ..draft import Draft
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ErrorSource:
     """One source of error.
 
     Attributes:
@@ -45,26 +45,26 @@ class Source:
         return (self.kind, self.name, self.method)
 
 
-def sources(draft: Draft, target: Target) -> tuple[Source, ...]:
+def sources(draft: Draft, target: Target) -> tuple[ErrorSource, ...]:
     """Every source of error of a draft."""
     base = draft.reference
     return (*_tensors(draft), *_weights(draft, base), *_dynamic(draft.plan, base, target))
 
 
-def _tensors(draft: Draft) -> Iterator[Source]:
+def _tensors(draft: Draft) -> Iterator[ErrorSource]:
     known = set(draft.reference.values())
     for name in draft.plan.tensors:
         if name in known:
-            yield Source("tensor", name, "", seen_by(draft.reference, draft.plan, name), draft.activations[name])
+            yield ErrorSource("tensor", name, "", seen_by(draft.reference, draft.plan, name), draft.activations[name])
 
 
 def alternatives(
     draft: Draft, tensors: Iterable[str], settings: Calibration, methods: Iterable[str]
-) -> tuple[Source, ...]:
+) -> tuple[ErrorSource, ...]:
     """Some tensors under other range methods, where those give other parameters."""
     others = {method: activation_params(draft.plan, draft.sketches, settings.measured(method)) for method in methods}
     return tuple(
-        Source("range", name, method, seen_by(draft.reference, draft.plan, name), found[name])
+        ErrorSource("range", name, method, seen_by(draft.reference, draft.plan, name), found[name])
         for name in tensors
         for method, found in others.items()
         if not _equal(found[name], draft.activations[name])
@@ -82,7 +82,7 @@ def seen_by(graph: Graph, plan: Plan, name: str) -> frozenset[str] | None:
     return frozenset(n.name for n in graph.consumers_of(name) if reads(plan.nodes[n.name], n, name))
 
 
-def _weights(draft: Draft, base: Graph) -> Iterator[Source]:
+def _weights(draft: Draft, base: Graph) -> Iterator[ErrorSource]:
     changes: dict[str, dict[int, Array]] = {}
     for (name, index), params in draft.weights.items():
         node, before = draft.graph.by_name.get(name), base.by_name.get(name)
@@ -93,16 +93,16 @@ def _weights(draft: Draft, base: Graph) -> Iterator[Source]:
         if old is not None and new is not None and old.shape == new.shape:
             changes.setdefault(name, {})[index] = (fake_quantize(new, params) - old).astype(np.float32)
     for name, change in changes.items():
-        yield Source("weight", name, change=change)
+        yield ErrorSource("weight", name, change=change)
 
 
-def _dynamic(plan: Plan, base: Graph, target: Target) -> Iterator[Source]:
+def _dynamic(plan: Plan, base: Graph, target: Target) -> Iterator[ErrorSource]:
     for node in base.nodes:
         chosen, row = plan.nodes.get(node.name), spec(node)
         if row is None or not row.weighted:
             continue  # the error of an input goes through products linearly, but not through an LSTM
         if chosen is not None and (chosen.kind is Kind.DYNAMIC or may_be_dynamic(node, base, plan, target)):
-            yield Source("dynamic", node.name)
+            yield ErrorSource("dynamic", node.name)
 
 
 def may_be_dynamic(node: Node, graph: Graph, plan: Plan, target: Target) -> bool:

@@ -17,10 +17,10 @@ from ...emit.norms import sums_before_norms
 from ...errors import fail
 from ...graph import Graph
 from ...optimize import ALGORITHMS, Draft, Lab, Step, affordable, ordered, split
-from ...recipe import Recipe, Source, Vocabulary, chosen_algorithms
+from ...recipe import Recipe, SourceMap, Vocabulary, chosen_algorithms
 from ...runtime import Feed, Options, host_name
 from ..planning import Planned, replanned
-from ..storage.cache import key_of
+from ..storage.cache import cache_key
 from .statistics import graph_digest
 
 MOST_SAMPLES = 128
@@ -86,10 +86,12 @@ def circumstances(lab: Lab, planned: Planned, recipe: Recipe, dataset: Dataset) 
     """A hash of everything beside a draft that its scores and the portable algorithms depend on."""
     settings = recipe.calibration.model_dump_json()
     how = (emission(planned, recipe), lab.options, host_name())
-    return key_of("lab", graph_digest(planned.graph), dataset.calibration.digest(), settings, *how)
+    return cache_key("lab", graph_digest(planned.graph), dataset.calibration.digest(), settings, *how)
 
 
-def laboratory(planned: Planned, dataset: Dataset | None, recipe: Recipe, source: Source | None, threads: int) -> Lab:
+def laboratory(
+    planned: Planned, dataset: Dataset | None, recipe: Recipe, source: SourceMap | None, threads: int
+) -> Lab:
     """Where drafts of a plan are judged: calibration samples, some to learn from and others to judge by."""
 
     @cache_once

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from ...calibrate import Sketch
 from ...data import Dataset
 from ...optimize import AlgorithmStep, Draft, Lab, applicable, improve
-from ...recipe import Recipe, Source
+from ...recipe import Recipe, SourceMap
 from ..events import Stages
 from ..planning import Planned, rewritten
 from ..storage.cache import Cache
@@ -42,7 +42,7 @@ def drafted(
     dataset: Dataset | None,
     sketches: Mapping[str, Sketch],
     recipe: Recipe,
-    source: Source | None,
+    source: SourceMap | None,
     stages: Stages,
     threads: int,
     enough: Callable[[], bool] = lambda: False,

@@ -10,7 +10,7 @@ from ...calibrate.half import LARGEST, Census, census_of_array, census_of_sketch
 from ...errors import Diagnostic, Severity
 from ...graph import Graph
 from ...plan import Exceptions, Kind, Plan, Reason
-from ...recipe import Recipe, Source
+from ...recipe import Recipe, SourceMap
 from ...report.record import HalfRange
 from ..planning import Planned, replanned
 
@@ -19,7 +19,7 @@ _FEW = 0.01  # share of subnormal values that is not worth a word
 _SHOWN = 20
 
 
-def within_range(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe, source: Source | None) -> Planned:
+def within_range(planned: Planned, sketches: Mapping[str, Sketch], recipe: Recipe, source: SourceMap | None) -> Planned:
     """The plan with the nodes around every activation in float32 that leaves, or nearly leaves, the 16-bit type."""
     dtype = recipe.half
     if dtype is None:

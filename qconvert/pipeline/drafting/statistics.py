@@ -19,7 +19,7 @@ from ...graph import Array, Graph, serialize
 from ...report.record import Convergence
 from ...runtime import host_name
 from ..events import Stages
-from ..storage.cache import Cache, key_of
+from ..storage.cache import Cache, cache_key
 
 PROOF_SAMPLES = 8  # of a proof, and of a pass where nothing is collected
 
@@ -77,7 +77,7 @@ def statistics(
         if cache is None:
             return _collected(graph, taps, dataset, threads, progress)
         names = tuple(dict.fromkeys([*watchable(graph), *taps]))
-        key = key_of("statistics", graph_digest(graph), names, dataset.calibration.digest(), threads, host_name())
+        key = cache_key("statistics", graph_digest(graph), names, dataset.calibration.digest(), threads, host_name())
         found = _read(cache.get(key))
         if found is None:
             found = _collected(graph, names, dataset, threads, progress)

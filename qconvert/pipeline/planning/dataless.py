@@ -8,11 +8,11 @@ from typing import get_args
 
 from ...errors import QConvertError, fail
 from ...plan import Exceptions, Kind
-from ...recipe import Recipe, Source
+from ...recipe import Recipe, SourceMap
 from .planned import Planned, replanned, target_of
 
 
-def refuse_without_data(planned: Planned, recipe: Recipe, source: Source | None) -> None:
+def refuse_without_data(planned: Planned, recipe: Recipe, source: SourceMap | None) -> None:
     """Refuse a plan whose ranges come from data.
 
     Raises:
@@ -26,7 +26,7 @@ def refuse_without_data(planned: Planned, recipe: Recipe, source: Source | None)
     raise fail("D001", text, None, f"give a folder with `-d`{near}")
 
 
-def modes_without_data(planned: Planned, recipe: Recipe, source: Source | None) -> Iterator[str]:
+def modes_without_data(planned: Planned, recipe: Recipe, source: SourceMap | None) -> Iterator[str]:
     """Modes in which the target makes something of the model without any data."""
     for mode in get_args(Recipe.model_fields["mode"].annotation):
         other = recipe.model_copy(update={"mode": mode})

@@ -13,7 +13,7 @@ from ...graph import Edit, Graph, load
 from ...lift import Lifted, Span, lift, spread
 from ...optimize import ALGORITHMS, ordered
 from ...plan import Exceptions, Kind, Plan, Reason, around, plan
-from ...recipe import Recipe, Source, resolve_rules
+from ...recipe import Recipe, SourceMap, resolve_rules
 from ...recipe.types import HALVES, Change
 from ...runtime import Feed, concrete_shapes
 from ...targets import TARGETS, Target
@@ -65,7 +65,7 @@ class _Question:
 
     target: Target
     recipe: Recipe
-    source: Source | None
+    source: SourceMap | None
     feed: Feed | None
     spans: Mapping[str, Span]
 
@@ -105,7 +105,7 @@ def make_plan(
     model: Path,
     recipe: Recipe,
     stages: Stages,
-    source: Source | None = None,
+    source: SourceMap | None = None,
     feed: Feed | None = None,
     with_data: bool = True,
     folder: Path = Path("."),
@@ -345,7 +345,7 @@ def _time(chosen: Plan) -> float:
     return chosen.prediction.ns or 0.0
 
 
-def replanned(planned: Planned, recipe: Recipe, source: Source | None, exceptions: Exceptions, graph: Graph) -> Plan:
+def replanned(planned: Planned, recipe: Recipe, source: SourceMap | None, exceptions: Exceptions, graph: Graph) -> Plan:
     """The plan again, with what an algorithm changes about it.
 
     Args:

@@ -45,7 +45,7 @@ class Cache(Protocol):
         """What went wrong since the last call, as O100; nothing of it stops a run."""
 
 
-def key_of(kind: str, *parts: object) -> str:
+def cache_key(kind: str, *parts: object) -> str:
     """The name of a result: hash of its kind, of what it depends on, and of the versions of what computes it."""
     versions = [_LAYOUT, __version__, *installed(COMPUTES).items()]
     return hashlib.sha256(json.dumps([kind, versions, [str(part) for part in parts]]).encode()).hexdigest()

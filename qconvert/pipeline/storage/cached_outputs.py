@@ -15,7 +15,7 @@ from ...data import Samples
 from ...evaluate import model_files
 from ...graph import Graph
 from ...runtime import Feed, Options, Session, host_name
-from .cache import Cache, key_of
+from .cache import Cache, cache_key
 from .staging import sha256
 
 MOST_BYTES = 256_000_000  # of the outputs of one model on one dataset; larger ones are computed each time
@@ -64,7 +64,7 @@ def float_outputs(model: Path, graph: Graph, samples: Samples, threads: int, cac
     """
     start = partial(Session, model, Options(threads=threads), where=model)
     content = sha256(*model_files(model, graph))
-    return Remembered(start, cache, key_of("outputs", content, samples.digest(), threads, host_name()))
+    return Remembered(start, cache, cache_key("outputs", content, samples.digest(), threads, host_name()))
 
 
 def _plain(value: object) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...errors import Diagnostic, Severity
-from ...optimize import Draft, Outcome
+from ...optimize import Draft, StepOutcome
 from ...optimize.stored import UnfitError, digest, read, written
-from .cache import Cache, key_of
+from .cache import Cache, cache_key
 
 
 class CachedMemo:
@@ -29,7 +29,7 @@ class CachedMemo:
 
     def score(self, about: str, draft: Draft, make: Callable[[], float]) -> float:
         """The score of a draft."""
-        key = key_of("score", self._lab, about, digest(draft))
+        key = cache_key("score", self._lab, about, digest(draft))
         content = self._cache.get(key)
         if content is not None:
             return float(content)
@@ -37,9 +37,9 @@ class CachedMemo:
         self._cache.put(key, repr(float(value)).encode())
         return value
 
-    def outcome(self, about: str, draft: Draft, make: Callable[[], Outcome]) -> Outcome:
+    def outcome(self, about: str, draft: Draft, make: Callable[[], StepOutcome]) -> StepOutcome:
         """What a step came to."""
-        key = key_of("step", self._lab, about, digest(draft))
+        key = cache_key("step", self._lab, about, digest(draft))
         content = self._cache.get(key)
         if content is not None:
             self.taken.append(about)
@@ -56,12 +56,12 @@ class CachedMemo:
         return (*found, *self._cache.notes())
 
 
-def _written(made: Outcome, start: Draft) -> bytes:
+def _written(made: StepOutcome, start: Draft) -> bytes:
     head = json.dumps([float(made.before), float(made.after)]).encode()
     return head + b"\n" + (b"" if made.draft is None else written(made.draft, start))
 
 
-def _read(content: bytes, start: Draft) -> Outcome:
+def _read(content: bytes, start: Draft) -> StepOutcome:
     head, _, rest = content.partition(b"\n")
     before, after = json.loads(head)
-    return Outcome(before, after, read(rest, start) if rest else None)
+    return StepOutcome(before, after, read(rest, start) if rest else None)

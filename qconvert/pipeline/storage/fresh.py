@@ -70,7 +70,7 @@ def look(path: str | Path) -> Seen:
 
 
 @dataclass(frozen=True)
-class State:
+class Manifest:
     """What a run read and wrote.
 
     Attributes:
@@ -98,7 +98,7 @@ class State:
             and all(seen.same(self.recorded) for seen in (*self.inputs, *self.outputs))
         )
 
-    def again(self) -> State:
+    def again(self) -> Manifest:
         """The same with the present times of change, so that files that were only touched need not be read next time."""
         now = time.time_ns()
         inputs, outputs = (
@@ -110,7 +110,7 @@ class State:
         """Whether any file was changed so shortly before being recorded that it is read each time."""
         return any(s.size >= 0 and s.changed >= recorded - _MOMENT for s in (*self.inputs, *self.outputs))
 
-    def done(self, outputs: Sequence[Path], report: Path, target: str) -> State | None:
+    def done(self, outputs: Sequence[Path], report: Path, target: str) -> Manifest | None:
         """The state after the run: inputs with hashes, and outputs; None where an input was changed in the meantime."""
         if any(look(seen.path) != seen for seen in self.inputs):
             return None
@@ -119,7 +119,7 @@ class State:
         return replace(self, inputs=inputs, outputs=written, report=str(report.absolute()), target=target)
 
 
-def started(key: str, files: Iterable[Path], folders: Iterable[Path], depends: Iterable[str]) -> State:
+def started(key: str, files: Iterable[Path], folders: Iterable[Path], depends: Iterable[str]) -> Manifest:
     """The state at the beginning of a run.
 
     Args:
@@ -128,7 +128,7 @@ def started(key: str, files: Iterable[Path], folders: Iterable[Path], depends: I
     now, below = time.time_ns(), [folder.absolute() for folder in folders]
     paths = [*(path.absolute() for path in files), *(path for folder in below for path in files_below(folder))]
     inputs = tuple(look(path) for path in dict.fromkeys(paths))
-    return State(key, now, inputs, {str(folder): listing(folder) for folder in below}, depends=tuple(depends))
+    return Manifest(key, now, inputs, {str(folder): listing(folder) for folder in below}, depends=tuple(depends))
 
 
 def files_below(folder: str | Path) -> Iterator[Path]:
@@ -148,7 +148,7 @@ def listing(folder: str | Path) -> str:
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def key_of(options: Mapping[str, Any]) -> str:
+def run_key(options: Mapping[str, Any]) -> str:
     """One text for options and for the versions of everything that computes."""
     return json.dumps(
         [FORMAT, __version__, installed((*COMPUTES, *INTERPRETERS)), options], sort_keys=True, default=_absolute
@@ -166,7 +166,7 @@ def state_path(output: Path, reports: Path | None) -> Path:
     return (reports or output) / "model.state.json"
 
 
-def repeated(path: Path, key: str, dependencies: Path | None = None) -> State | None:
+def repeated(path: Path, key: str, dependencies: Path | None = None) -> Manifest | None:
     """The state of an earlier run that this one would only repeat; None where there is something to do.
 
     Args:
@@ -187,17 +187,17 @@ def repeated(path: Path, key: str, dependencies: Path | None = None) -> State | 
     return state
 
 
-def read_state(path: Path) -> State | None:
+def read_state(path: Path) -> Manifest | None:
     """The state of an earlier run; None without one that can be read."""
     try:
         content = json.loads(path.read_bytes())
         inputs, outputs = (tuple(Seen(**seen) for seen in content.pop(name)) for name in ("inputs", "outputs"))
-        return State(**{**content, "inputs": inputs, "outputs": outputs, "depends": tuple(content["depends"])})
+        return Manifest(**{**content, "inputs": inputs, "outputs": outputs, "depends": tuple(content["depends"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def write_state(path: Path, state: State) -> None:
+def write_state(path: Path, state: Manifest) -> None:
     """Write the state in one step.
 
     Raises:

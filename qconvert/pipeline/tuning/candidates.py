@@ -9,7 +9,7 @@ from ...canonicalize import canonicalize
 from ...data import Dataset
 from ...errors import fail
 from ...optimize import Draft, Lab
-from ...recipe import Recipe, Source
+from ...recipe import Recipe, SourceMap
 from ..drafting.data import open_data
 from ..drafting.drafts import drafted
 from ..drafting.statistics import statistics
@@ -47,7 +47,7 @@ class Workshop:
         )
         self.cache: Cache = request.cache or Memory()
 
-    def _planned(self, recipe: Recipe, source: Source | None) -> Planned:
+    def _planned(self, recipe: Recipe, source: SourceMap | None) -> Planned:
         return make_plan(self.request.model, recipe, Stages(), source, folder=self.request.base_dir)
 
     def _data(self) -> Dataset:
@@ -60,7 +60,9 @@ class Workshop:
             raise fail("D001", "no dataset", self.request.data, "give a folder with `-d`")
         return dataset
 
-    def build(self, recipe: Recipe, source: Source | None = None, enough: Callable[[], bool] = lambda: False) -> Built:
+    def build(
+        self, recipe: Recipe, source: SourceMap | None = None, enough: Callable[[], bool] = lambda: False
+    ) -> Built:
         """The best draft of a recipe, the same as a conversion makes.
 
         Args:

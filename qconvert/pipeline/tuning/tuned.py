@@ -58,13 +58,13 @@ def recipe_text(recipe: Recipe, result: TuneResult) -> str:
     return "".join(f"# {line}\n" for line in lines) + dump(recipe)
 
 
-def key_of(*parts: str) -> str:
+def search_key(*parts: str) -> str:
     """Digest of everything on which the measurements depend."""
     return hashlib.sha256("\n".join((str(_VERSION), *parts)).encode()).hexdigest()
 
 
 @dataclass
-class State:
+class Checkpoint:
     """Measurements by recipe; saved after each, so that an interrupted search loses one at most.
 
     Attributes:
