@@ -178,6 +178,8 @@ def residual_skip(graph: Graph, add: Node, weighted: frozenset[str]) -> int | No
 
     The other input is the conv side: written by an operator of `weighted` (node names) for this Add alone. Where both are,
     the side with fewer weighted operators up to the common source is the skip (a 1x1 shortcut convolution).
+
+    This decides in a float graph what the plan quantizes; `verify.fusion.residual` reads Q/DQ files of any tool by ModelOpt's rule.
     """
     if add.op != "Add" or len(add.inputs) != 2 or any(i in graph.weights for i in add.inputs):
         return None
