@@ -91,17 +91,17 @@ def _factor(gram: Array, dead: Array, damping: float) -> Array:
 
 
 def _rounded(targets: Array, steps: Array, factor: Array, limits: tuple[Array, Array]) -> Array:
-    """Round [G, O, K] column by column, in blocks so that most of the correction is a matrix product."""
-    left, codes, zero = targets.copy(), np.empty_like(targets), targets == 0
-    low, high = limits
-    size = targets.shape[2]
+    """Round [G, O, K] input by input, in blocks so that most of the correction is a product of large matrices."""
+    left, steps, low, high = (
+        np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (targets, steps, *limits)
+    )  # [G, K, O]
+    codes, errors, free, back = np.empty_like(left), np.empty_like(left), left != 0, factor.transpose(0, 2, 1).copy()
+    size = left.shape[1]
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
-        errors = np.empty((*targets.shape[:2], end - start))
         for i in range(start, end):
-            nearby = np.clip(np.rint(left[..., i] / steps[..., i]), low[..., i], high[..., i])
-            codes[..., i] = np.where(zero[..., i], 0, nearby)
-            error = errors[..., i - start] = (left[..., i] - codes[..., i] * steps[..., i]) / factor[:, i, i, None]
-            left[..., i + 1 : end] -= error[..., None] * factor[:, None, i, i + 1 : end]
-        left[..., end:] -= errors @ factor[:, start:end, end:]
-    return codes
+            value = left[:, i] - (back[:, i, None, start:i] @ errors[:, start:i])[:, 0]
+            codes[:, i] = np.clip(np.rint(value / steps[:, i]), low[:, i], high[:, i]) * free[:, i]
+            errors[:, i] = (value - codes[:, i] * steps[:, i]) / factor[:, i, i, None]
+        left[:, end:] -= back[:, end:, start:end] @ errors[:, start:end]
+    return codes.transpose(0, 2, 1)

@@ -191,33 +191,60 @@ def _offered(aim: Array, old: Array, zero: Array, gram: Array, lattice: Lattice)
 def descended(weights: Array, codes: Array, gram: Array, lattice: Lattice, zero: Array | None = None) -> Array:
     """Codes [G, O, K] after coordinate descent: input by input, each code moves to where the error is least.
 
+    In float32, as whole steps are chosen: half a step is far above its rounding.
+
     Args:
         zero: weights whose codes stay; by default those that are zero.
     """
-    inputs, zero = weights.shape[2], weights == 0 if zero is None else zero
-    codes, steps, (low, high) = codes.copy(), lattice.steps(inputs), lattice.limits(inputs)
+    steps, (low, _) = lattice.steps(weights.shape[2]), lattice.limits(weights.shape[2])
     slope = (weights - codes * steps) @ gram  # minus half of the error's derivative
+    free = weights != 0 if zero is None else ~zero
+    rows = [a.transpose(0, 2, 1).astype(np.float32, order="C") for a in (codes, slope, steps, low, free)]  # [G, K, O]
+    single = gram.astype(np.float32)
     for _ in range(_SWEEPS):
-        moved = False
-        for start in range(0, inputs, _COLUMNS):
-            part = slice(start, min(start + _COLUMNS, inputs))
-            inside, near = slope[..., part].copy(), gram[:, part, part]
-            change = np.zeros_like(inside)
-            for i in range(part.stop - start):
-                k = start + i
-                wanted = np.rint(inside[..., i] / (near[:, i, i, None] * steps[..., k])) + codes[..., k]
-                move = np.where(zero[..., k], 0.0, np.clip(wanted, low[..., k], high[..., k]) - codes[..., k])
-                group, output = np.nonzero(move)
-                if group.size:
-                    codes[..., k] += move
-                    change[..., i] = move * steps[..., k]
-                    inside[group, output] -= change[group, output, i, None] * near[group, i]
-            if change.any():
-                slope -= change @ gram[:, part]
-                moved = True
-        if not moved:
+        if not _swept(rows, single, lattice.span):
             break
-    return codes
+    return rows[0].transpose(0, 2, 1).astype(np.float64, order="C")
+
+
+def _swept(rows: list[Array], gram: Array, span: int) -> bool:
+    """One step for every input, in the codes and slopes themselves; whether any code has moved.
+
+    Outputs are independent, so those without a step in a run of inputs are left out of it.
+    """
+    codes, slope, *_ = rows
+    moved = False
+    for start in range(0, gram.shape[1], _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        near = gram[:, part, part]
+        steep = np.einsum("gkk->gk", near)[..., None]
+        active = _steps([a[:, part] for a in rows], steep, span).any(axis=(0, 1))
+        if active.any():
+            inside = [a[:, part, active] for a in rows]
+            change = _in_turn(inside, near, steep, span)
+            codes[:, part, active] = inside[0]
+            slope[:, :, active] -= gram[:, :, part] @ change
+            moved = True
+    return moved
+
+
+def _steps(rows: list[Array], steep: Array, span: int) -> Array:
+    """By how much codes would move if each were alone; `steep` is the error's second derivative by the value of each."""
+    codes, slope, steps, low, free = rows
+    return np.asarray((np.clip(np.rint(slope / (steep * steps)) + codes, low, low + span) - codes) * free)
+
+
+def _in_turn(rows: list[Array], near: Array, steep: Array, span: int) -> Array:
+    """Move codes [G, n, O] input by input, each knowing the moves before; returns the changes of the values."""
+    codes, slope, steps, *_ = rows
+    change = np.zeros_like(slope)
+    for k in range(codes.shape[1]):
+        now = [a[:, k] for a in rows]
+        now[1] = slope[:, k] - (near[:, k, None, :k] @ change[:, :k])[:, 0]
+        move = _steps(now, steep[:, k], span)
+        codes[:, k] += move
+        change[:, k] = move * steps[:, k]
+    return change
 
 
 def refitted(weights: Array, codes: Array, gram: Array, lattice: Lattice) -> Lattice:
