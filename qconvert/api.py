@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .errors import fail
-from .pipeline.asked import dataset_recipe, make_request, make_requests
+from .pipeline.asked import Asked
 from .pipeline.comparison import ComparisonRequest
 from .pipeline.comparison import compare as _compare
 from .pipeline.convert import convert as _convert
 from .pipeline.evaluation import EvaluationRequest, reference_number
 from .pipeline.evaluation import evaluate_models as _evaluate_models
 from .pipeline.events import Event, silent
+from .pipeline.resolve import dataset_recipe, request_of, requests_of
 from .pipeline.several import convert_several
-from .pipeline.storage.cache import cache_limit, open_cache
 from .recipe import Recipe
 from .report import RunRecord
 from .report.comparison import Comparison
@@ -46,7 +45,7 @@ def convert(
 
     Args:
         model: the ONNX file.
-        output: `.onnx` file or folder.
+        output: `.onnx` file or folder; what ends with a slash is a folder.
         data: dataset folder; needed unless every range is measured at run time.
         recipe: YAML file or a Recipe; without one the preset of `target`.
         target: name of the target, overrides the recipe's.
@@ -64,20 +63,20 @@ def convert(
     Raises:
         QConvertError: with every diagnostic; `exit_code` is that of the command line.
     """
-    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    request, _ = make_request(
+    asked = Asked(
         Path(model),
-        Path(output),
-        None if data is None else Path(data),
-        chosen,
-        target,
+        output,
+        _path(data),
+        _recipe(recipe),
+        () if target is None else (target,),
         changes or {},
         evaluate,
         threads,
-        None if report_dir is None else Path(report_dir),
+        _path(report_dir),
+        update_baseline,
+        _path(cache),
     )
-    kept = None if cache is None else open_cache(Path(cache), cache_limit())
-    return _convert(replace(request, update_baseline=update_baseline, cache=kept), listener)
+    return _convert(request_of(asked)[0], listener)
 
 
 def convert_targets(
@@ -106,17 +105,22 @@ def convert_targets(
     Raises:
         QConvertError: where no run can begin at all: mistakes in the recipe or in the choice of the output.
     """
-    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    reports = None if report_dir is None else Path(report_dir)
-    place = None if data is None else Path(data)
-    requests, _, several = make_requests(
-        Path(model), Path(output), place, chosen, targets, changes or {}, evaluate, threads, reports
+    asked = Asked(
+        Path(model),
+        output,
+        _path(data),
+        _recipe(recipe),
+        targets,
+        changes or {},
+        evaluate,
+        threads,
+        _path(report_dir),
+        cache=_path(cache),
     )
+    requests, _, several = requests_of(asked)
     if not several:
         raise fail("R011", "fewer than two targets were named", None, "give more, or use `qconvert.convert`")
-    kept = None if cache is None else open_cache(Path(cache), cache_limit())
-    made = [replace(request, cache=kept) for request in requests]
-    return convert_several(made, Path(output), reports, listener).record
+    return convert_several(requests, asked.place, asked.reports, listener).record
 
 
 def evaluate_models(
@@ -148,11 +152,11 @@ def evaluate_models(
         QConvertError: with every diagnostic.
     """
     paths = tuple(Path(model) for model in models)
-    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    final, base, _ = dataset_recipe(chosen, changes or {})
-    number = reference_number(paths, None if reference is None else Path(reference))
-    folder = None if data is None else Path(data)
-    asked = EvaluationRequest(paths, final, number, folder, base, threads, tuple(fail_on), tuple(on))
+    chosen = dataset_recipe(_recipe(recipe), changes or {})
+    number = reference_number(paths, _path(reference))
+    asked = EvaluationRequest(
+        paths, chosen.recipe, number, _path(data), chosen.base, threads, tuple(fail_on), tuple(on)
+    )
     return _evaluate_models(asked, listener)
 
 
@@ -180,7 +184,14 @@ def compare_models(
     Raises:
         QConvertError: with every diagnostic.
     """
-    chosen = recipe if recipe is None or isinstance(recipe, Recipe) else Path(recipe)
-    final, base, _ = dataset_recipe(chosen, changes or {})
-    folder = None if data is None else Path(data)
-    return _compare(ComparisonRequest(Path(a), Path(b), final, folder, base, threads, tuple(fail_on)), listener)
+    chosen = dataset_recipe(_recipe(recipe), changes or {})
+    asked = ComparisonRequest(Path(a), Path(b), chosen.recipe, _path(data), chosen.base, threads, tuple(fail_on))
+    return _compare(asked, listener)
+
+
+def _path(given: PathLike | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _recipe(given: PathLike | Recipe | None) -> Path | Recipe | None:
+    return given if given is None or isinstance(given, Recipe) else Path(given)

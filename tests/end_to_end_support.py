@@ -153,7 +153,7 @@ class Place:
         return path
 
     def convert(
-        self, *extra: object, model: Path | None = None, data: Path | None = None, output: Path | None = None
+        self, *extra: object, model: Path | None = None, data: Path | None = None, output: Path | str | None = None
     ) -> list[object]:
         """Arguments of a conversion, a fast one: no algorithms, and integers also where so small a model does not gain by them."""
         base = ["convert", model or self.model, "-d", data or self.data, "-o", output or self.output]

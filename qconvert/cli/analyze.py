@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .console import out, progress, show_diagnostics
-from .options import CacheFolder, Data, Json, Model, Quiet, RecipeFile, Set, TargetName, overrides, seconds
+from .options import (
+    CacheFolder,
+    Data,
+    Json,
+    Model,
+    Quiet,
+    RecipeFile,
+    SessionThreads,
+    Set,
+    TargetName,
+    overrides,
+    seconds,
+)
 
 
 def analyze(
@@ -24,7 +35,7 @@ def analyze(
         Path | None, typer.Option("--output", "-o", help="Write the analysis as JSON to this file.", show_default=False)
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 12,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    threads: SessionThreads = 1,
     cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
@@ -39,17 +50,16 @@ def analyze(
     qconvert analyze model.onnx -r recipe.yaml -d dataset/ --budget 60s --json
     """
     from ..pipeline.analyze import analyze_model
-    from ..pipeline.asked import make_request
-    from ..pipeline.storage.cache import cache_limit, open_cache
+    from ..pipeline.asked import Asked
+    from ..pipeline.resolve import request_of
     from ..pipeline.storage.staging import write_text
     from ..report.analysis import analysis_text
 
     limit = None if budget is None else seconds(budget, "--budget")
     place = output or Path("analysis.json")
-    request, notes = make_request(
-        model, place.with_suffix(".onnx"), data, recipe, target, overrides(set_), False, threads
-    )
-    request = replace(request, cache=None if cache is None else open_cache(cache, cache_limit()))
+    targets, changes = () if target is None else (target,), overrides(set_)
+    asked = Asked(model, place.with_suffix(".onnx"), data, recipe, targets, changes, False, threads, cache=cache)
+    request, notes = request_of(asked)
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from .console import Forms, progress, show_diagnostics, show_judged
-from .options import ComparisonReports, Data, FailOn, Json, Quiet, RecipeFile, ReportFolder, Set, formats, overrides
+from .options import (
+    ComparisonReports,
+    Data,
+    FailOn,
+    Json,
+    Quiet,
+    RecipeFile,
+    ReportFolder,
+    SessionThreads,
+    Set,
+    formats,
+    overrides,
+)
 
 
 def compare(
@@ -17,7 +29,7 @@ def compare(
     data: Data = None,
     recipe: RecipeFile = None,
     fail_on: FailOn = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    threads: SessionThreads = 1,
     report: ComparisonReports = None,
     report_dir: ReportFolder = None,
     set_: Set = None,
@@ -38,17 +50,18 @@ def compare(
 
     qconvert compare main/model.report.json branch/model.report.json --fail-on 'layer_drop>3' --report html,md
     """
-    from ..pipeline.asked import dataset_recipe
     from ..pipeline.comparison import ComparisonRequest
     from ..pipeline.comparison import compare as run
+    from ..pipeline.resolve import dataset_recipe
     from ..report.comparison import COMPARISON_FORMATS, comparison_text
 
-    chosen, base, notes = dataset_recipe(recipe, overrides(set_))
+    chosen = dataset_recipe(recipe, overrides(set_))
     wanted = formats(report, COMPARISON_FORMATS)
     if not quiet:
-        show_diagnostics(notes)
+        show_diagnostics(chosen.notes)
+    asked = ComparisonRequest(a, b, chosen.recipe, data, chosen.base, threads, tuple(fail_on or ()))
     with progress(quiet) as listener:
-        found = run(ComparisonRequest(a, b, chosen, data, base, threads, tuple(fail_on or ())), listener)
+        found = run(asked, listener)
     forms = Forms("comparison", comparison_text, COMPARISON_FORMATS)
     read = (a, b, *([data] if data is not None else []))
     return show_judged(found, forms, wanted or (), report_dir, read, as_json, quiet)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import EXIT_CODES
-from ..pipeline.storage.fresh import Manifest, repeated, run_key, state_path
+from ..pipeline.asked import Asked
+from ..pipeline.storage.fresh import Manifest, Tracking, repeated, run_key, state_path
 from .console import out, progress, show_diagnostics, show_problems
 from .github import announce, announce_several
 from .options import (
@@ -22,6 +22,7 @@ from .options import (
     Json,
     Mode,
     Model,
+    Output,
     Quiet,
     Ranges,
     RecipeFile,
@@ -29,6 +30,7 @@ from .options import (
     Reports,
     Set,
     TargetNames,
+    Threads,
     formats,
     overrides,
     separated,
@@ -38,40 +40,46 @@ if TYPE_CHECKING:
     from ..pipeline.several import Converted
     from ..report import RunRecord
 
+Samples = Annotated[int | None, typer.Option(help="Calibration samples.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(help="Seed of the sample choice.", show_default=False)]
+Evaluate = Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")]
+WriteRanges = Annotated[
+    str | None,
+    typer.Option(help="Files to write the ranges to, beside the result: tensorrt, aimet.", show_default=False),
+]
+UpdateBaseline = Annotated[
+    bool, typer.Option("--update-baseline", help="Write the report to `gates.against` instead of judging by it.")
+]
+IfChanged = Annotated[
+    bool,
+    typer.Option("--if-changed", help="Do nothing where inputs, options and outputs are as the last run left them."),
+]
+Depfile = Annotated[
+    Path | None, typer.Option(help="Write what the result depends on, for make and ninja.", show_default=False)
+]
+
 
 def convert(
     model: Model,
     recipe: RecipeFile = None,
     target: TargetNames = None,
     data: Data = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Output file (.onnx) or folder.")] = Path("out"),
-    samples: Annotated[int | None, typer.Option(help="Calibration samples.", show_default=False)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sample choice.", show_default=False)] = None,
+    output: Output = "out",
+    samples: Samples = None,
+    seed: Seed = None,
     mode: Mode = None,
     bits: Bits = None,
     block: Block = None,
     format_: FormatName = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
-    evaluate: Annotated[bool, typer.Option("--evaluate/--no-evaluate", help="Measure accuracy and latency.")] = True,
+    threads: Threads = 1,
+    evaluate: Evaluate = True,
     ranges: Ranges = None,
-    write_ranges: Annotated[
-        str | None,
-        typer.Option(help="Files to write the ranges to, beside the result: tensorrt, aimet.", show_default=False),
-    ] = None,
+    write_ranges: WriteRanges = None,
     report: Reports = None,
     report_dir: ReportDir = None,
-    update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Write the report to `gates.against` instead of judging by it.")
-    ] = False,
-    if_changed: Annotated[
-        bool,
-        typer.Option(
-            "--if-changed", help="Do nothing where inputs, options and outputs are as the last run left them."
-        ),
-    ] = False,
-    depfile: Annotated[
-        Path | None, typer.Option(help="Write what the result depends on, for make and ninja.", show_default=False)
-    ] = None,
+    update_baseline: UpdateBaseline = False,
+    if_changed: IfChanged = False,
+    depfile: Depfile = None,
     cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
@@ -106,47 +114,57 @@ def convert(
         "calibration.write": formats([write_ranges] if write_ranges else None),
         "report": formats(report),
     }
-    targets = separated(target)
-    options = {
-        **keys,
-        "set": set_,
-        "model": model,
-        "output": output,
-        "data": data,
-        "recipe": recipe,
-        "targets": targets,
-        "evaluate": evaluate,
-        "threads": threads,
-        "reports": report_dir,
-        "baseline": update_baseline,
-        "depfile": depfile is not None,
-        "start": Path() if set_ or ranges or not recipe else None,
-    }
-    known = run_key(options) if if_changed else ""
-    state = state_path(output, report_dir) if if_changed else None
-    if state is not None and (earlier := repeated(state, known, depfile)) is not None:
-        return _unchanged(earlier, as_json, quiet)
-    from ..pipeline.asked import make_requests
-    from ..pipeline.storage.cache import cache_limit, open_cache
-    from ..pipeline.tracked import Tracking, tracked, tracked_several
-
-    changes = overrides(set_, keys)
-    requests, notes, several = make_requests(
-        model, output, data, recipe, targets, changes, evaluate, threads, report_dir
+    asked = Asked(
+        model,
+        output,
+        data,
+        recipe,
+        separated(target),
+        overrides(set_, keys),
+        evaluate,
+        threads,
+        report_dir,
+        update_baseline,
+        cache,
     )
-    kept = None if cache is None else open_cache(cache, cache_limit())
-    requests = tuple(replace(request, update_baseline=update_baseline, cache=kept) for request in requests)
+    tracking = Tracking(depfile=depfile)
+    if if_changed:
+        start = Path() if set_ or ranges or not recipe else None
+        state, key = state_path(asked.place, report_dir, asked.in_folder), _key(asked, depfile, start)
+        tracking = Tracking(key, state, depfile)
+        if (earlier := repeated(state, key, depfile)) is not None:
+            return _unchanged(earlier, as_json, quiet)
+    return _convert(asked, tracking, as_json, quiet)
+
+
+def _key(asked: Asked, depfile: Path | None, start: Path | None) -> str:
+    """One text for everything that decides what a run writes.
+
+    Args:
+        start: the working directory, where paths that were not written in a recipe start.
+    """
+    options = {**vars(asked), "output": asked.place, "cache": None}
+    return run_key({**options, "depfile": depfile is not None, "start": start})
+
+
+def _convert(asked: Asked, tracking: Tracking, as_json: bool, quiet: bool) -> int:
+    """Convert, show what came of it, and return the exit code."""
+    from ..pipeline.resolve import requests_of
+    from ..pipeline.tracked import tracked, tracked_several
+
+    requests, notes, several = requests_of(asked)
     if not quiet:
         show_diagnostics(notes)
-    tracking = Tracking(known, state, depfile)
     with progress(quiet) as listener:
         if several:
-            found = tracked_several(requests, output, report_dir, tracking, listener)
+            found = tracked_several(requests, asked.place, asked.reports, tracking, listener)
             records = found.records
         else:
             records = (tracked(requests[0], tracking, listener),)
     code = _show_several(found, as_json, quiet) if several else _show(records[0], as_json, quiet)
-    for request, record in zip(requests, records, strict=False) if update_baseline and not (code or quiet) else ():
+    for request, record in (
+        zip(requests, records, strict=False) if asked.update_baseline and not (code or quiet) else ()
+    ):
         print(f"wrote the baseline {request.baseline} of {record.target}", file=sys.stderr)
     return code
 

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from .console import Forms, progress, show_diagnostics, show_judged
-from .options import Data, EvaluationReports, FailOn, Json, Quiet, RecipeFile, ReportFolder, Set, formats, overrides
+from .options import (
+    Data,
+    EvaluationReports,
+    FailOn,
+    Json,
+    Quiet,
+    RecipeFile,
+    ReportFolder,
+    SessionThreads,
+    Set,
+    formats,
+    overrides,
+)
 
 
 def evaluate(
@@ -19,7 +31,7 @@ def evaluate(
         Path | None, typer.Option(help="The model to compare with, by default the first.", show_default=False)
     ] = None,
     fail_on: FailOn = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the sessions.")] = 1,
+    threads: SessionThreads = 1,
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,20 +64,20 @@ def evaluate(
 
     qconvert evaluate old.onnx new.onnx -d dataset/ --fail-on 'metric_drop>0.5%,speedup<1'
     """
-    from ..pipeline.asked import dataset_recipe
     from ..pipeline.evaluation import EvaluationRequest, evaluate_models, reference_number
+    from ..pipeline.resolve import dataset_recipe
     from ..report.evaluation import EVALUATION_FORMATS, evaluation_text
 
-    chosen, base, notes = dataset_recipe(recipe, overrides(set_))
+    chosen = dataset_recipe(recipe, overrides(set_))
     wanted = formats(report, EVALUATION_FORMATS)
     if not quiet:
-        show_diagnostics(notes)
+        show_diagnostics(chosen.notes)
     asked = EvaluationRequest(
         tuple(models),
-        chosen,
+        chosen.recipe,
         reference_number(models, reference),
         data,
-        base,
+        chosen.base,
         threads,
         tuple(fail_on or ()),
         tuple(on or ()),

@@ -44,6 +44,14 @@ TargetNames = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Dataset folder.", show_default=False)]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")]
+SessionThreads = Annotated[int, typer.Option("--threads", min=1, help="Threads of the sessions.")]
+Output = Annotated[
+    str,  # a path would lose the slash at its end
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="Output file (.onnx), or folder: what ends with a slash is one."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report, only errors.")]
 Set = Annotated[
@@ -168,10 +176,10 @@ def overrides(assignments: list[str] | None, given: Mapping[str, Any] | None = N
     Raises:
         QConvertError: R011 where `--set` is not KEY=VALUE.
     """
-    import yaml
-
     changes = {key: value for key, value in (given or {}).items() if value is not None}
     for assignment in assignments or []:
+        import yaml  # not without need: a run with nothing to do ends at once
+
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise fail(

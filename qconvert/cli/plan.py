@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,18 +36,18 @@ def plan(
     qconvert plan model.onnx -t tensorrt --why conv1
     """
     from ..errors import Severity
-    from ..pipeline.asked import effective_recipe
     from ..pipeline.events import Stages
     from ..pipeline.planning import make_plan
     from ..pipeline.recording.record import plan_info
+    from ..pipeline.resolve import chosen_recipe
     from ..report.plan import named_nodes, node_table, plan_text, why_text
 
     changes = overrides(set_, {"mode": mode, "weights.bits": bits, "weights.block": block, "format": format_})
-    chosen, source, notes = effective_recipe(recipe, target, changes)
+    chosen = chosen_recipe(recipe, () if target is None else (target,), changes)
     stages = Stages()
-    planned = make_plan(model, chosen, stages, source, folder=recipe.parent if recipe else Path("."))
-    info = plan_info(planned, chosen.format or planned.target.artefact.formats[0])
-    show_diagnostics([*notes, *(d for d in stages.diagnostics if everything or d.severity is Severity.WARNING)])
+    planned = make_plan(model, chosen.recipe, stages, chosen.source, folder=chosen.base)
+    info = plan_info(planned, chosen.recipe.format or planned.target.artefact.formats[0])
+    show_diagnostics([*chosen.notes, *(d for d in stages.diagnostics if everything or d.severity is Severity.WARNING)])
     if as_json:
         shown = info if why is None else info.model_copy(update={"nodes": named_nodes(info, why)})
         print(shown.model_dump_json(indent=1))

@@ -50,7 +50,8 @@ def _run(arguments: list[str]) -> int:
         return error.exit_code
     except (_Stopped, KeyboardInterrupt) as stop:
         word, code = _SIGNALS[stop.args[0] if isinstance(stop, _Stopped) else signal.SIGINT]
-        _show((Diagnostic("X002", f"{word}: nothing half-written is left"),), as_json)
+        hint = "; ".join(getattr(stop, "__notes__", ())) or None
+        _show((Diagnostic("X002", f"{word}: nothing half-written is left", None, hint),), as_json)
         return code
     except _USAGE as error:
         _show((_usage(error),), as_json)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from math import isfinite
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,10 +15,12 @@ from .options import (
     Data,
     Json,
     Model,
+    Output,
     Quiet,
     RecipeFile,
     Set,
     TargetName,
+    Threads,
     overrides,
     positive,
     seconds,
@@ -33,7 +33,7 @@ def tune(
     recipe: RecipeFile = None,
     target: TargetName = None,
     data: Data = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Output file or folder.")] = Path("out"),
+    output: Output = "out",
     max_drop: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +50,7 @@ def tune(
         typer.Option("--time", help="Begin no further attempt after this time, such as 10m.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted search stopped.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of calibration and evaluation.")] = 1,
+    threads: Threads = 1,
     cache: CacheFolder = None,
     set_: Set = None,
     as_json: Json = False,
@@ -64,8 +64,8 @@ def tune(
 
     qconvert tune model.onnx -r recipe.yaml -d dataset/ --min-sqnr 20 --min-speedup 1.5 --time 10m
     """
-    from ..pipeline.asked import make_request
-    from ..pipeline.storage.cache import cache_limit, open_cache
+    from ..pipeline.asked import Asked
+    from ..pipeline.resolve import request_of
     from ..pipeline.tune import TuneRequest
     from ..pipeline.tune import tune as run
     from ..report.pareto import tune_text
@@ -75,13 +75,15 @@ def tune(
     speedup = None if min_speedup is None else positive(min_speedup, "--min-speedup")
     drop = None if max_drop is None else share(max_drop, "--max-drop")
     time = None if limit is None else seconds(limit, "--time")
-    request, notes = make_request(model, output, data, recipe, target, overrides(set_), True, threads)
-    request = replace(request, cache=None if cache is None else open_cache(cache, cache_limit()))
+    targets = () if target is None else (target,)
+    request, notes = request_of(
+        Asked(model, output, data, recipe, targets, overrides(set_), threads=threads, cache=cache)
+    )
     if not quiet:
         show_diagnostics(notes)
     with progress(quiet) as listener:
-        asked = TuneRequest(request, drop, min_sqnr, speedup, time, resume)
-        found = run(asked, listener, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
+        goals = TuneRequest(request, drop, min_sqnr, speedup, time, resume)
+        found = run(goals, listener, lambda line: None if quiet else print(line, file=sys.stderr, flush=True))
     if as_json:
         print(found.model_dump_json(indent=1))
     elif not quiet:

@@ -20,17 +20,17 @@ from .drafting.statistics import Statistics, statistics
 from .events import Listener, Stages, silent
 from .measuring.measure import Made, measure
 from .measuring.proof import check_rewrites, prove
-from .planning import Planned, make_plan, target_of
+from .planning import Planned, make_plan
 from .planning.effects import refuse_unproved
 from .planning.given import write_tables
 from .recording.baseline import check_baseline, comparable, read_baseline
 from .recording.details import with_details
-from .recording.publication import publish_run
+from .recording.publication import place_of, publish_run
 from .recording.record import data_info, make_record, model_info
 from .recording.sparsity import note as sparsity_note
 from .recording.sparsity import sparsity_of
 from .request import Request
-from .storage.staging import destination, guarded, sha256, staged, write_text
+from .storage.staging import guarded, sha256, staged, write_text
 
 
 def convert(request: Request, listener: Listener = silent) -> RunRecord:
@@ -42,7 +42,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
         QConvertError: whatever went wrong, with everything that was found.
     """
     stages, recipe = Stages(listener), request.recipe
-    place = destination(request.output, target_of(recipe).artefact.extension, request.inputs, request.reports)
+    place = place_of(request)
     refuse_unproved(recipe, request.data is not None and request.evaluate)
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):

@@ -16,10 +16,10 @@ from ..report.targets import TARGETS_FORMATS, TargetRun, TargetsRecord, target_r
 from ..runtime import host_name
 from .convert import convert
 from .events import Listener, of_target, silent
-from .planning import target_of
+from .recording.publication import place_of
 from .request import Request
 from .storage.cache import Memory
-from .storage.staging import Destination, destination, keep_apart, publish, staged
+from .storage.staging import Destination, keep_apart, publish, staged
 
 STEM = "targets"
 
@@ -69,7 +69,7 @@ def convert_several(
             runs.append(_failed(request, error))
             continue
         code = 0 if record.status == "done" else EXIT_CODES["G"]
-        run = target_run(record, _data(record, records), str(_report(request)), code)
+        run = target_run(record, _data(record, records), str(place_of(request).report), code)
         runs.append(run.model_copy(update={"page": _page(request, place)}))
         records.append(record)
     found = TargetsRecord(
@@ -95,19 +95,11 @@ def _failed(request: Request, error: QConvertError) -> TargetRun:
     return TargetRun(target=request.recipe.target, status="failed", exit_code=error.exit_code, problems=problems)
 
 
-def _report(request: Request) -> Path:
-    return _place(request).report
-
-
-def _place(request: Request) -> Destination:
-    return destination(request.output, target_of(request.recipe).artefact.extension, (), request.reports)
-
-
 def _page(request: Request, place: Destination) -> str:
     """The page of one target as a path from the combined one; "" without one."""
     if "html" not in request.recipe.report:
         return ""
-    own, common = _place(request).report_as(FORMATS["html"].extension), place.report
+    own, common = place_of(request).report_as(FORMATS["html"].extension), place.report
     return Path(os.path.relpath(own, common.parent)).as_posix()
 
 

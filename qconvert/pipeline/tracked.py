@@ -13,25 +13,11 @@ from ..evaluate import model_files
 from ..report import FORMATS, RunRecord
 from .convert import convert
 from .events import Listener, silent
-from .planning import target_of
+from .recording.publication import place_of
 from .request import Request
 from .several import Converted, convert_several
-from .storage.fresh import UNWRITABLE, depfile, files_below, started, write_state
-from .storage.staging import check_file, destination, guarded, write_text
-
-
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    """What is written beside the results.
-
-    Attributes:
-        key: of options and versions (see `fresh.run_key`).
-        state: file for the next `--if-changed`; depfile: for make and ninja; None for none.
-    """
-
-    key: str = ""
-    state: Path | None = None
-    depfile: Path | None = None
+from .storage.fresh import UNWRITABLE, Tracking, depfile, files_below, started, write_state
+from .storage.staging import check_file, guarded, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +93,7 @@ def _tracked(requests: Sequence[Request], tracking: Tracking, run: Callable[[], 
 
 def _reports(request: Request) -> Iterator[Path]:
     """The reports of a run, the JSON one first, and the baseline where it is written."""
-    place = destination(request.output, target_of(request.recipe).artefact.extension, (), request.reports)
+    place = place_of(request)
     yield from (place.report_as(FORMATS[name].extension) for name in dict.fromkeys(("json", *request.recipe.report)))
     if request.update_baseline and request.baseline is not None:
         yield request.baseline

@@ -29,11 +29,11 @@ from ..tune.search import Variant
 from .convert import convert
 from .drafting.data import samples_with_holdout, with_holdout
 from .events import Listener, Stages, silent
-from .planning import target_of
+from .recording.publication import place_of
 from .request import Request
 from .storage.cache import Memory
 from .storage.cached_outputs import float_outputs
-from .storage.staging import destination, publish, sha256, staged
+from .storage.staging import publish, sha256, staged
 from .tuning.candidates import Built, Workshop
 from .tuning.meter import Meter
 from .tuning.tuned import Checkpoint, Names, recipe_key, recipe_text, search_key
@@ -77,7 +77,7 @@ def tune(
         return tuning.run()
     except BaseException as stop:
         if not isinstance(stop, Exception) and tuning.state.path.exists():  # interrupted or terminated
-            say(f"what was measured is kept in {tuning.state.path}; the same command with `--resume` goes on")
+            stop.add_note(f"what was measured is kept in {tuning.state.path}; the same command with `--resume` goes on")
         raise
 
 
@@ -88,13 +88,7 @@ class _Tuning:
         self._started = time.monotonic()
         self.request, self.stages, self._listener = request, Stages(listener), listener
         base = request.base
-        self.names = Names(
-            destination(
-                base.output,
-                target_of(base.recipe).artefact.extension,
-                (base.model, *((base.data,) if base.data else ())),
-            )
-        )
+        self.names = Names(place_of(base))
         self._log: list[str] = []
         self._limit = ""
         self._told = say

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from qconvert.data import Dataset, Sample, open_dataset
 from qconvert.graph import load
-from qconvert.pipeline.asked import make_request
+from qconvert.pipeline.asked import Asked
 from qconvert.pipeline.request import Request
+from qconvert.pipeline.resolve import request_of
 
 from .metrics import models_folder
 
@@ -77,7 +78,7 @@ class Case:
 
     def request(self, output: Path, changes: Mapping[str, Any] | None = None) -> Request:
         """The request that the command line would make."""
-        return make_request(self.model, output, self.folder, self.recipe, None, changes or {})[0]
+        return request_of(Asked(self.model, output, self.folder, self.recipe, (), changes or {}))[0]
 
     def dataset(self) -> Dataset:
         """The samples as qconvert reads them."""

@@ -64,6 +64,15 @@ def test_a_name_that_ends_as_no_model_does_is_refused(cli: Cli, place: Place, na
     assert not (place.root / name).exists()
 
 
+@pytest.mark.parametrize("name", ["out.txt", "out.onnx"])
+def test_what_ends_with_a_slash_is_a_folder(cli: Cli, place: Place, name: str) -> None:
+    ran = cli(*place.convert(*QUICK, "--if-changed", output=f"{place.root / name}/"))
+    assert ran.code == 0, ran.err
+    assert {p.name for p in (place.root / name).iterdir()} == {"model.onnx", "model.report.json", "model.state.json"}
+    again = cli(*place.convert(*QUICK, "--if-changed", "--json", output=f"{place.root / name}/"))
+    assert (again.code, json.loads(again.out)["status"], again.err) == (0, "done", "")
+
+
 def test_a_folder_may_end_in_a_version_and_one_that_exists_in_anything(cli: Cli, place: Place) -> None:
     (place.root / "old.txt").mkdir()
     for name in ("run.int8", "old.txt"):

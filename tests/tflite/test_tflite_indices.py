@@ -9,8 +9,9 @@ from onnx import ModelProto, helper
 from tflite_support import artefact_of, convert, interpreters, onnx_model, random
 
 from qconvert.errors import QConvertError
-from qconvert.pipeline.asked import make_request
+from qconvert.pipeline.asked import Asked
 from qconvert.pipeline.convert import convert as convert_files
+from qconvert.pipeline.resolve import request_of
 
 TOKENS, VOCABULARY = 7, 50
 
@@ -53,8 +54,8 @@ def test_the_whole_way_with_indices_in_and_a_class_out(io: str, tmp_path: Path) 
     for part in ("calib", "eval"):
         (tmp_path / "data" / part).mkdir(parents=True)
         np.savez(tmp_path / "data" / part / "s.npz", tokens=np.concatenate([f["tokens"] for f in sentences(24)]))
-    request, _ = make_request(
-        tmp_path / "net.onnx", tmp_path / "out", tmp_path / "data", None, "tflite-micro", {"io": io}
+    request, _ = request_of(
+        Asked(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "data", None, ("tflite-micro",), {"io": io})
     )
     record = convert_files(request)
     assert record.status == "done"

@@ -17,8 +17,9 @@ from qconvert.emit.tflite.model import Binding
 from qconvert.emit.tflite.schema import OPERATORS
 from qconvert.emit.tflite.sources import layout_text
 from qconvert.errors import QConvertError
-from qconvert.pipeline.asked import make_request
+from qconvert.pipeline.asked import Asked
 from qconvert.pipeline.convert import convert
+from qconvert.pipeline.resolve import request_of
 from qconvert.report import to_html, to_markdown
 from qconvert.report.record import RunRecord
 from qconvert.report.words import size
@@ -53,7 +54,7 @@ def place(folder: Path, model: ModelProto, count: int = 12) -> tuple[Path, Path]
 
 def run(folder: Path, model: ModelProto | None = None, **changes: object) -> RunRecord:
     path, data = place(folder, model or small())
-    request, _ = make_request(path, folder / "out", data, None, "tflite-micro", changes)
+    request, _ = request_of(Asked(path, folder / "out", data, None, ("tflite-micro",), changes))
     return convert(request)
 
 
@@ -271,7 +272,9 @@ REFUSED = {
 @pytest.mark.parametrize("op", REFUSED)
 def test_what_cannot_run_is_refused_before_calibration(op: str, tmp_path: Path) -> None:
     onnx.save(REFUSED[op], tmp_path / "net.onnx")
-    request, _ = make_request(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "nothing", None, "tflite-micro", {})
+    request, _ = request_of(
+        Asked(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "nothing", None, ("tflite-micro",), {})
+    )
     with pytest.raises(QConvertError) as caught:
         convert(request)
     found = caught.value.diagnostics[0]
@@ -289,7 +292,9 @@ def test_operators_are_refused_before_a_size_is_asked_for_and_advice_is_given_on
         helper.make_node("Resize", ["a", "", "s"], ["y"], name="two", mode="cubic"),
     ]
     onnx.save(onnx_model(nodes, {"x": ("N", 2, "H", 4)}, ["y"], scales), tmp_path / "net.onnx")
-    request, _ = make_request(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "nothing", None, "tflite-micro", {})
+    request, _ = request_of(
+        Asked(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "nothing", None, ("tflite-micro",), {})
+    )
     with pytest.raises(QConvertError) as caught:
         convert(request)
     found = caught.value.diagnostics
@@ -329,7 +334,7 @@ def test_a_choice_for_memory_names_the_limit_that_binds(tmp_path: Path, limits: 
 def test_settings_of_this_target_are_refused_elsewhere(tmp_path: Path) -> None:
     path, data = place(tmp_path, small())
     with pytest.raises(QConvertError, match="keep_layout"):
-        convert(make_request(path, tmp_path / "out", data, None, "x86-vnni", {"keep_layout": True})[0])
+        convert(request_of(Asked(path, tmp_path / "out", data, None, ("x86-vnni",), {"keep_layout": True}))[0])
 
 
 @interpreters
@@ -341,13 +346,15 @@ def test_sample_models(name: str, least: float, algorithms: str, tmp_path: Path)
     folder = SAMPLES / name
     recipe = (folder / "recipe.yaml").read_text().replace("extends: x86-vnni", "extends: tflite-micro")
     (tmp_path / "recipe.yaml").write_text(recipe)
-    request, _ = make_request(
-        folder / f"{name}.onnx",
-        tmp_path / "out",
-        folder,
-        tmp_path / "recipe.yaml",
-        None,
-        {"algorithms": algorithms, "evaluation.layers": False},
+    request, _ = request_of(
+        Asked(
+            folder / f"{name}.onnx",
+            tmp_path / "out",
+            folder,
+            tmp_path / "recipe.yaml",
+            (),
+            {"algorithms": algorithms, "evaluation.layers": False},
+        )
     )
     record = convert(request)
     assert record.measurements.fidelity is not None

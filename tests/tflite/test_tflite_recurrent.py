@@ -12,8 +12,9 @@ from tflite_support import PLAIN, artefact_of, convert, feeds_of, interpreters, 
 
 from qconvert.emit.tflite import File, pack
 from qconvert.errors import CODES, QConvertError
-from qconvert.pipeline.asked import make_request
+from qconvert.pipeline.asked import Asked
 from qconvert.pipeline.convert import convert as convert_files
+from qconvert.pipeline.resolve import request_of
 from qconvert.verify.tflite_audit import audit
 
 GATES = {"LSTM": 4, "GRU": 3}
@@ -138,8 +139,10 @@ def test_the_whole_way_says_which_form_was_chosen(tmp_path: Path) -> None:
         arrays = [f["x"] for f in feeds_of(model, 8)]
         for n, array in enumerate(arrays):
             np.savez(tmp_path / "data" / part / f"{n}.npz", x=array)
-    request, _ = make_request(
-        tmp_path / "net.onnx", tmp_path / "out", tmp_path / "data", None, "tflite-micro", {"algorithms": "auto"}
+    request, _ = request_of(
+        Asked(
+            tmp_path / "net.onnx", tmp_path / "out", tmp_path / "data", None, ("tflite-micro",), {"algorithms": "auto"}
+        )
     )
     record = convert_files(request)
     assert record.status == "done"

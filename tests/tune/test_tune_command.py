@@ -118,7 +118,10 @@ def test_without_an_evaluation_part_other_rows_judge(cli: Cli, tmp_path: Path) -
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "out" / "model.onnx").read_bytes()
 
 
-def test_an_interrupted_search_is_resumed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_an_interrupted_search_is_resumed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: tuple[str, ...]
+) -> None:
     model, recipe, data = make_case(tmp_path)
     arguments = ("tune", model, "-r", recipe, "-d", data, "--min-sqnr", 35, "-o", tmp_path / "out")
     measured = pipeline_tune._Tuning._measured
@@ -131,7 +134,7 @@ def test_an_interrupted_search_is_resumed(cli: Cli, tmp_path: Path, monkeypatch:
         return measured(self, built)
 
     monkeypatch.setattr(pipeline_tune._Tuning, "_measured", stopping)
-    stopped = cli(*arguments)
+    stopped = cli(*arguments, *quiet)
     assert (stopped.code, "`--resume` goes on" in stopped.err) == (130, True)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["model.tune-state.json"]
     ran = cli(*arguments, "--resume")

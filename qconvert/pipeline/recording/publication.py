@@ -9,8 +9,20 @@ from ...errors import Diagnostic, Severity
 from ...graph import rename_data
 from ...recipe import Recipe
 from ...report.record import OutputInfo, Problem, RunRecord
-from ..storage.staging import Destination, guarded, publish, sha256, staged
+from ..planning import target_of
+from ..request import Request
+from ..storage.staging import Destination, destination, guarded, publish, sha256, staged
 from .reports import stage_reports, stale_reports
+
+
+def place_of(request: Request) -> Destination:
+    """Where the results of a request go.
+
+    Raises:
+        QConvertError: see `staging.destination`.
+    """
+    extension = target_of(request.recipe).artefact.extension
+    return destination(request.output, extension, request.inputs, request.reports)
 
 
 def publish_run(

@@ -119,6 +119,20 @@ class Manifest:
         return replace(self, inputs=inputs, outputs=written, report=str(report.absolute()), target=target)
 
 
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """What is written beside the results.
+
+    Attributes:
+        key: of options and versions (see `run_key`).
+        state: file for the next `--if-changed`; depfile: for make and ninja; None for none.
+    """
+
+    key: str = ""
+    state: Path | None = None
+    depfile: Path | None = None
+
+
 def started(key: str, files: Iterable[Path], folders: Iterable[Path], depends: Iterable[str]) -> Manifest:
     """The state at the beginning of a run.
 
@@ -159,9 +173,13 @@ def _absolute(value: object) -> str:
     return os.path.abspath(value) if isinstance(value, Path) else str(value)
 
 
-def state_path(output: Path, reports: Path | None) -> Path:
-    """The file of the state, beside the JSON report."""
-    if output.suffix in ARTEFACTS:
+def state_path(output: Path, reports: Path | None, in_folder: bool = False) -> Path:
+    """The file of the state, beside the JSON report.
+
+    Args:
+        in_folder: the output is a folder whatever its name.
+    """
+    if output.suffix in ARTEFACTS and not in_folder:
         return (reports or output.parent) / f"{output.stem}.state.json"
     return (reports or output) / "model.state.json"
 
