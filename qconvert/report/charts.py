@@ -6,15 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import floor, isfinite, isnan, log10
-from typing import TYPE_CHECKING
 
 from ..evaluate.model import Confusion
 from .record import CalibrationInfo, Histogram, NodeInfo
 from .rows import EXACT_DB, LayerRow
 from .words import decibel
-
-if TYPE_CHECKING:
-    from .comparison import LayerPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +85,29 @@ class PairCurves:
     ticks: tuple[Tick, ...]
 
 
-def pair_curves(layers: Sequence[LayerPair]) -> PairCurves | None:
-    """SQNR of both sides through the graph; None for less than two points."""
-    shown = [p for p in layers if p.b is not None and not isnan(p.b) and not p.rescaled]
-    both = [v for p in shown for v in (p.a, p.b) if v is not None and isfinite(v)]
+def pair_curves(pairs: Iterable[tuple[str, float | None, float | None]]) -> PairCurves | None:
+    """SQNR of both sides through the graph; None for less than two points.
+
+    Args:
+        pairs: what is said of a tensor, and its SQNR in dB on either side, None or NaN where there is none.
+    """
+    shown = [(label, first, second) for label, first, second in pairs if second is not None and not isnan(second)]
+    both = [v for _, *sides in shown for v in sides if v is not None and isfinite(v)]
     if len(shown) < 2 or not both:
         return None
     step, low, high = _axis(both)
     places = [at(100 * (n + 0.5) / len(shown)) for n in range(len(shown))]
-    worst = {id(p) for p in sorted(shown, key=lambda p: p.b or 0.0)[:_WORST]}
+    worst = sorted(range(len(shown)), key=lambda n: shown[n][2])[:_WORST]
     points = tuple(
-        Named(x, at(_up(p.b or 0.0, low, high)), f"{p.tensor}\n{p.op} {_db(p.a)}{_db(p.b)}", id(p) in worst)
-        for x, p in zip(places, shown, strict=True)
+        Named(places[n], at(_up(b, low, high)), f"{label} {_db(a)}{_db(b)}", n in worst)
+        for n, (label, a, b) in enumerate(shown)
     )
     before = [
-        (x, at(_up(p.a, low, high))) for x, p in zip(places, shown, strict=True) if p.a is not None and p.a == p.a
+        f"{x} {at(_up(a, low, high))}"
+        for x, (_, a, _) in zip(places, shown, strict=True)
+        if a is not None and not isnan(a)
     ]
-    first = "M" + " L".join(f"{x} {y}" for x, y in before) if len(before) > 1 else ""
+    first = "M" + " L".join(before) if len(before) > 1 else ""
     second = "M" + " L".join(f"{p.x} {p.y}" for p in points)
     ticks = tuple(Tick(at(_up(t, low, high)), f"{t:g} dB") for t in _between(low, high, step))
     return PairCurves(first, second, points, ticks)

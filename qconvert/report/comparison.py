@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..evaluate.model import GateResult, Number, Value
+from .charts import PairCurves, pair_curves
 from .evaluation import EvaluationData, gate_lines, short_names
 from .markdown import code as md_code
 from .markdown import table as md_table
 from .markdown import text as md_text
+from .page import page
 from .record import Problem
 from .words import count, decibel, duration, percent, ratio, size
 
@@ -274,10 +276,13 @@ def comparison_json(found: Comparison) -> str:
 
 def comparison_html(found: Comparison) -> str:
     """One page that opens offline."""
-    from .html import page
-
     one, two = names(found)
-    return page("comparison.html", found=found, one=one, two=two, figures=figure_rows(found), shown=shown, codes=codes_text, summary=summary(found), worst=worst_layers(found))  # fmt: skip
+    return page("comparison.html", found=found, one=one, two=two, figures=figure_rows(found), shown=shown, codes=codes_text, summary=summary(found), worst=worst_layers(found), curves=_curves(found.layers))  # fmt: skip
+
+
+def _curves(layers: Sequence[LayerPair]) -> PairCurves | None:
+    """The errors of both through the graph; tensors that are scaled otherwise have no place in it."""
+    return pair_curves([(f"{p.tensor}\n{p.op}", p.a, p.b) for p in layers if not p.rescaled])
 
 
 COMPARISON_FORMATS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {

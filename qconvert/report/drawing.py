@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CODES
-from .html import page
 from .layout import BOX, Layout, layered
+from .page import page
 from .words import clean, count
 
 _LETTER, _PAD, _NARROWEST, _LONGEST = 7.3, 20, 56, 26

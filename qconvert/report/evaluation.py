@@ -17,6 +17,7 @@ from ..evaluate.model import Emulation, Examples, Fidelity, GateResult, Latency,
 from .markdown import code as md_code
 from .markdown import table as md_table
 from .markdown import text as md_text
+from .page import page
 from .record import Problem
 from .rows import emulation_row
 from .words import (
@@ -233,8 +234,6 @@ def evaluation_json(found: Evaluation) -> str:
 
 def evaluation_html(found: Evaluation) -> str:
     """One page that opens offline."""
-    from .html import page
-
     head, table_rows = rows(found)
     return page("evaluation.html", found=found, labels=labels(found), head=head, rows=table_rows, headline=headline(found), footnotes=tuple(footnotes(found)))  # fmt: skip
 

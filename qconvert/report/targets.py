@@ -18,6 +18,7 @@ from .markdown import code as md_code
 from .markdown import table as md_table
 from .markdown import text as md_text
 from .message import message_text
+from .page import page
 from .record import OutputInfo, Problem, RunRecord
 from .rows import urgent
 from .words import count, decibel, duration, metric_drop, metric_value, percent, ratio, size
@@ -220,8 +221,6 @@ def targets_json(found: TargetsRecord) -> str:
 
 def targets_html(found: TargetsRecord) -> str:
     """One page that opens offline."""
-    from .html import page
-
     head, table_rows = rows(found)
     return page("targets.html", found=found, head=head, rows=table_rows, headline=headline(found))
 

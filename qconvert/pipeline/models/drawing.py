@@ -11,7 +11,7 @@ from ...lift import is_quantized
 from ...plan import Kind, NodePlan
 from ...recipe import Recipe
 from ...report.drawing import Box, Line, Picture
-from ...report.html import title_of
+from ...report.page import title_of
 from ...report.words import count, duration, percent
 from ...verify.placement import executed, skeleton
 from ...verify.tflite_read import ReadOp, ReadTensor, read_tflite
