@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_an_interrupted_search_is_resumed(
     def stopping(self, built):  # type: ignore[no-untyped-def]
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return measured(self, built)
 
     monkeypatch.setattr(pipeline_tune._Tuning, "_measured", stopping)
