@@ -68,13 +68,13 @@ def convert(
         output,
         _path(data),
         _recipe(recipe),
-        () if target is None else (target,),
-        changes or {},
-        evaluate,
-        threads,
-        _path(report_dir),
-        update_baseline,
-        _path(cache),
+        targets=() if target is None else (target,),
+        changes=changes or {},
+        evaluate=evaluate,
+        threads=threads,
+        reports=_path(report_dir),
+        update_baseline=update_baseline,
+        cache=_path(cache),
     )
     return _convert(request_of(asked)[0], listener)
 
@@ -110,11 +110,11 @@ def convert_targets(
         output,
         _path(data),
         _recipe(recipe),
-        targets,
-        changes or {},
-        evaluate,
-        threads,
-        _path(report_dir),
+        targets=targets,
+        changes=changes or {},
+        evaluate=evaluate,
+        threads=threads,
+        reports=_path(report_dir),
         cache=_path(cache),
     )
     requests, _, several = requests_of(asked)

@@ -58,7 +58,17 @@ def analyze(
     limit = None if budget is None else seconds(budget, "--budget")
     place = output or Path("analysis.json")
     targets, changes = () if target is None else (target,), overrides(set_)
-    asked = Asked(model, place.with_suffix(".onnx"), data, recipe, targets, changes, False, threads, cache=cache)
+    asked = Asked(
+        model,
+        place.with_suffix(".onnx"),
+        data,
+        recipe,
+        targets,
+        changes,
+        evaluate=False,
+        threads=threads,
+        cache=cache,
+    )
     request, notes = request_of(asked)
     if not quiet:
         show_diagnostics(notes)

@@ -119,13 +119,13 @@ def convert(
         output,
         data,
         recipe,
-        separated(target),
-        overrides(set_, keys),
-        evaluate,
-        threads,
-        report_dir,
-        update_baseline,
-        cache,
+        targets=separated(target),
+        changes=overrides(set_, keys),
+        evaluate=evaluate,
+        threads=threads,
+        reports=report_dir,
+        update_baseline=update_baseline,
+        cache=cache,
     )
     tracking = Tracking(depfile=depfile)
     if if_changed:

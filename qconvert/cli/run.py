@@ -21,9 +21,8 @@ from ..errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Diagnostic, QConvertErro
 from ..pipeline.storage.staging import NO_SPACE
 from .streams import forgiving_streams
 
-_USAGE: type[Exception] = typer.BadParameter.__mro__[
-    2
-]  # ClickException: of click, or of the copy that newer typers bring
+# ClickException: of click, or of the copy that newer typers bring
+_USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 _SIGNALS = {signal.SIGINT: ("interrupted", EXIT_INTERRUPTED), signal.SIGTERM: ("terminated", EXIT_TERMINATED)}
 
 
@@ -58,19 +57,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     except OSError as error:
         full = error.errno in NO_SPACE
-        _show(
-            (
-                Diagnostic(
-                    "O002",
-                    f"no space left: {error.strerror}",
-                    error.filename,
-                    "free some space; `TMPDIR` says where temporary files go",
-                )
-                if full
-                else _bug(error, arguments),
-            ),
-            as_json,
-        )
+        _show((_no_space(error) if full else _bug(error, arguments),), as_json)
         return 7 if full else 1
     except Exception as error:  # the last line of defence: whatever gets here is a bug in qconvert
         _show((_bug(error, arguments),), as_json)
@@ -107,6 +94,11 @@ def _usage(error: Exception) -> Diagnostic:
     command = context.command_path if context is not None else "qconvert"
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     return Diagnostic("R011", text.strip().rstrip("."), None, f"`{command} --help` shows the options")
+
+
+def _no_space(error: OSError) -> Diagnostic:
+    hint = "free some space; `TMPDIR` says where temporary files go"
+    return Diagnostic("O002", f"no space left: {error.strerror}", error.filename, hint)
 
 
 def _bug(error: Exception, arguments: list[str]) -> Diagnostic:
