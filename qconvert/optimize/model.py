@@ -19,7 +19,9 @@ class AlgorithmStep(Value):
     """One step of the accuracy algorithms, with its effect on held-out calibration samples.
 
     Attributes:
-        before_db, after_db: output SQNR; before a step that corrects biases, with quickly corrected biases.
+        before_db, after_db: output SQNR.
+        corrected: both are with quickly corrected biases, since a later step corrects them in earnest; that one is judged without
+            and so starts lower than the step before it ends.
         kept: whether the step's change is in the result.
         settings: with which the algorithm ran.
     """
@@ -28,6 +30,7 @@ class AlgorithmStep(Value):
     kept: bool
     before_db: Number
     after_db: Number
+    corrected: bool = False
     seconds: Number
     settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -124,6 +127,7 @@ def improve(
                 kept=found.draft is not None,
                 before_db=found.before,
                 after_db=found.after,
+                corrected=judged is not None,
                 seconds=time.perf_counter() - start,
                 settings=step.settings.model_dump(mode="json"),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..data.userfunc import function_file
 from ..errors import fail
@@ -15,9 +15,11 @@ from .convert import convert
 from .events import Listener, silent
 from .recording.publication import place_of
 from .request import Request
-from .several import Converted, convert_several
 from .storage.fresh import UNWRITABLE, Tracking, depfile, files_below, started, write_state
 from .storage.staging import check_file, guarded, write_text
+
+if TYPE_CHECKING:
+    from .several import Converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def tracked_several(
     Raises:
         QConvertError: where the combined report cannot be written, or an input of `tracking` cannot be read.
     """
+
+    from .several import convert_several
 
     def run() -> tuple[Converted, _Done]:
         found = convert_several(requests, output, reports, listener)

@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..calibrate.methods import RANGE_METHODS
+from ..data.settings import Settings
 from ..emit import EMITTERS
 from ..evaluate.metrics import METRICS
-from ..optimize import ALGORITHMS, AutoSteps
 from ..recipe import Vocabulary
 from ..report import FORMATS
 from ..targets import TARGETS
@@ -21,9 +21,15 @@ def vocabulary() -> Vocabulary:
         tuple(dict.fromkeys((*EMITTERS, *(name for target in TARGETS.values() for name in target.artefact.formats)))),
         tuple(RANGE_METHODS),
         tuple(METRICS),
-        {**{name: a.settings for name, a in ALGORITHMS.items()}, "auto": AutoSteps},
+        _algorithms,
         tuple(FORMATS),
     )
+
+
+def _algorithms() -> dict[str, type[Settings]]:
+    from ..optimize import ALGORITHMS, AutoSteps
+
+    return {**{name: row.settings for name, row in ALGORITHMS.items()}, "auto": AutoSteps}
 
 
 def presets_folder() -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -32,15 +33,20 @@ class Vocabulary:
     """What the other packages have to offer, by name.
 
     Attributes:
-        algorithms: settings type of each accuracy algorithm.
+        find_algorithms: gives the settings type of each accuracy algorithm, for recipes that list some.
     """
 
     targets: tuple[str, ...]
     formats: tuple[str, ...]
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
-    algorithms: Mapping[str, type[Settings]]
+    find_algorithms: Callable[[], Mapping[str, type[Settings]]]
     reports: tuple[str, ...]
+
+    @cached_property
+    def algorithms(self) -> Mapping[str, type[Settings]]:
+        """Settings type of each accuracy algorithm."""
+        return self.find_algorithms()
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """All names of a kind, in the order of their table."""

@@ -14,7 +14,7 @@ from ..verify.model import Device
 from .message import message_text
 from .record import PlanInfo, RunRecord
 from .rows import NodeGroup, emulation_row, node_groups
-from .words import decibel, number, size
+from .words import CORRECTED, decibel, number, size
 
 _SHOWN = 8  # rows of long lists; the JSON report has them all
 
@@ -172,10 +172,12 @@ def _algorithms(record: RunRecord) -> Table:
         title="accuracy algorithms, on held-out calibration samples",
         title_justify="left",
         title_style="bold",
+        caption=f"* {CORRECTED}" if any(step.corrected for step in record.algorithms) else None,
+        caption_justify="left",
     )
     for step in record.algorithms:
         table.add_row(
-            step.name,
+            f"{step.name} *" if step.corrected else step.name,
             decibel(step.before_db),
             decibel(step.after_db),
             "yes" if step.kept else "no",

@@ -13,6 +13,11 @@ _NONCHARACTERS = "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in 
 _UNPRINTABLE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
 
 
+CORRECTED = (
+    "judged with biases corrected in passing, since a later step does so in earnest; that step is judged without"
+)
+
+
 def number(value: float) -> str:
     """A metric's value in four digits."""
     return f"{value:.4g}"

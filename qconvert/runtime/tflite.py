@@ -1,4 +1,4 @@
-"""Interpreters of .tflite files, each in a child process of its own: a crash or a failed check there is an error here.
+"""Interpreters of .tflite files, in child processes: a crash or a failed check there is an error here.
 
 TensorFlow Lite Micro (`tflite-micro`) is the interpreter that counts; LiteRT's reference kernels (`ai-edge-litert`) are a second
 witness. Both belong to the extra `qconvert[tflite]`.
@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,17 +53,70 @@ class Allocation:
     tail: int
 
 
-class Interpreter:
-    """A child process with one loaded file at a time; close it, or use it as a context."""
+class Child:
+    """A process for interpreters, which holds one loaded file at a time; close it, or use it as a context.
 
-    def __init__(self, engine: str) -> None:
+    It starts with the first request, and anew with the one after a crash.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any] | int:
+        """The answer to a request; the exit status where the process ended instead."""
+        process = self._process = self._process or _started()
+        body = pickle.dumps(request, protocol=5)
+        source, sink = process.stdout, process.stdin
+        assert source is not None
+        assert sink is not None
+        try:
+            sink.write(struct.pack("<Q", len(body)) + body)
+            sink.flush()
+            header = source.read(8)
+            if header:
+                return dict(pickle.loads(source.read(struct.unpack("<Q", header)[0])))
+        except (OSError, EOFError, struct.error, pickle.UnpicklingError):  # it ended in the middle
+            pass
+        self.close()
+        return process.returncode
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with suppress(OSError):  # what was not yet sent to a process that has ended
+                    stream.close()
+        self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    script = Path(__file__).with_name("tflite_worker.py")
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+class Interpreter:
+    """An interpreter with one loaded file at a time; close it, or use it as a context."""
+
+    def __init__(self, engine: str, child: Child | None = None) -> None:
+        """Choose an engine; a `child` that is given is used and left open, and holds the file that was loaded last."""
         if not available(engine):
             raise fail("T001", f"{TITLES[engine]} is not installed", None, INSTALL)
         self.engine, self.title = engine, TITLES[engine]
-        script = Path(__file__).with_name("tflite_worker.py")
-        self._child = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        self._own = child is None
+        self._child = child or Child()
 
     def load(self, model: bytes, outputs: int, arena: int = ARENA, preserve: bool = False) -> Self:
         """Put a file in the place of the one before.
@@ -112,31 +166,19 @@ class Interpreter:
         return Allocation(**found) if len(found) == 3 else None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        body = pickle.dumps(request, protocol=5)
-        source, sink = self._child.stdout, self._child.stdin
-        assert source is not None
-        assert sink is not None
-        try:
-            sink.write(struct.pack("<Q", len(body)) + body)
-            sink.flush()
-            header = source.read(8)
-            answer = pickle.loads(source.read(struct.unpack("<Q", header)[0])) if header else None
-        except OSError:
-            answer = None
-        if answer is None:
-            raise fail("V002", f"{self.title} crashed (exit status {self._child.wait()})", None, _UNUSUAL)
+        answer = self._child.ask(request)
+        if isinstance(answer, int):
+            raise fail("V002", f"{self.title} crashed (exit status {answer})", None, _UNUSUAL)
         if "error" in answer:
             raise fail(
                 "V002", f"{self.title} refuses the file: {_cause(answer['log'], answer['error'])}", None, _UNUSUAL
             )
-        return dict(answer)
+        return answer
 
     def close(self) -> None:
-        """End the child process."""
-        for stream in (self._child.stdin, self._child.stdout):
-            if stream is not None:
-                stream.close()
-        self._child.wait()
+        """End the child process, if it is its own."""
+        if self._own:
+            self._child.close()
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from ..emit.tflite import Artefact
 from ..errors import Diagnostic, QConvertError, Severity
 from ..graph import Array, Graph
 from ..runtime import Feed, opened
-from ..runtime.tflite import INSTALL, TITLES, Allocation, available
+from ..runtime.tflite import INSTALL, TITLES, Allocation, Child, Interpreter, available
 from .model import Device, SessionProof
 from .proof import compared, too_far
 from .tflite_audit import audit
@@ -50,21 +50,11 @@ def prove_tflite(float_graph: Graph, artefact: Artefact, feeds: Sequence[Feed], 
     found = [Diagnostic("V007", f"{d.message} [{d.code}]", d.where, d.hint, d.severity) for d in audit(artefact.data)]
     with opened(float_graph) as session:
         wanted = [session.run(feed) for feed in feeds]
-    runs: dict[str, _Runs] = {}
+    runs, refusals = _run_all(artefact, feeds)
+    found += refusals
     proofs: list[SessionProof] = []
-    for engine in ("tflm", "litert"):
-        if not available(engine):
-            found.append(_missing(engine))
-            continue
-        try:
-            runs[engine] = _run(artefact, engine, feeds[: _RUNS[engine]])
-        except QConvertError as error:
-            found += error.diagnostics
-            continue
-        got = [
-            {b.name: decoded(b, c) for b, c in zip(artefact.outputs, codes, strict=True)}
-            for codes in runs[engine].codes
-        ]
+    for engine, ran in runs.items():
+        got = [{b.name: decoded(b, c) for b, c in zip(artefact.outputs, codes, strict=True)} for codes in ran.codes]
         failures, db = compared(
             float_graph.outputs, tuple(b.name for b in artefact.outputs), TITLES[engine], wanted[: len(got)], got
         )
@@ -86,8 +76,24 @@ def prove_tflite(float_graph: Graph, artefact: Artefact, feeds: Sequence[Feed], 
     return TfliteProof(tuple(proofs), tuple(dict.fromkeys(found)), needs, vectors[:_GOLDEN], TITLES.get(first, ""))
 
 
-def _run(artefact: Artefact, engine: str, feeds: Sequence[Feed]) -> _Runs:
-    with TfliteSession(artefact, engine) as session:
+def _run_all(artefact: Artefact, feeds: Sequence[Feed]) -> tuple[dict[str, _Runs], list[Diagnostic]]:
+    """The runs in every interpreter, one after the other in one process, and why there are none in the others."""
+    runs: dict[str, _Runs] = {}
+    found: list[Diagnostic] = []
+    with Child() as child:
+        for engine, samples in _RUNS.items():
+            if not available(engine):
+                found.append(_missing(engine))
+                continue
+            try:
+                runs[engine] = _run(artefact, engine, feeds[:samples], child)
+            except QConvertError as error:
+                found += error.diagnostics
+    return runs, found
+
+
+def _run(artefact: Artefact, engine: str, feeds: Sequence[Feed], child: Child) -> _Runs:
+    with TfliteSession(artefact, engine, interpreter=Interpreter(engine, child)) as session:
         codes = [session.codes(feed) for feed in feeds]
         return _Runs(codes, session.interpreter.allocation() if feeds else None)
 
@@ -117,18 +123,16 @@ def check_tflite(data: bytes) -> tuple[Diagnostic, ...]:
 
     outputs = len(read_tflite(data).outputs)
     found = list(audit(data))
-    for engine in ("tflm", "litert"):
-        if available(engine):
-            found += _loads(engine, data, outputs)
+    with Child() as child:
+        for engine in ("tflm", "litert"):
+            if available(engine):
+                found += _loads(engine, data, outputs, child)
     return tuple(found)
 
 
-def _loads(engine: str, data: bytes, outputs: int) -> list[Diagnostic]:
-    from ..runtime.tflite import Interpreter
-
+def _loads(engine: str, data: bytes, outputs: int, child: Child) -> list[Diagnostic]:
     try:
-        with Interpreter(engine) as interpreter:
-            interpreter.load(data, outputs)
+        Interpreter(engine, child).load(data, outputs)
     except QConvertError as error:
         return [Diagnostic("C313", d.message, d.where, d.hint) for d in error.diagnostics]
     return []

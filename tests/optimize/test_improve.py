@@ -185,6 +185,14 @@ def test_steps_that_do_not_help_are_not_kept():
     assert steps[0].kept
 
 
+def test_steps_in_front_of_one_that_corrects_biases_say_how_they_were_judged():
+    draft, lab = laboratory(net())
+    listed = [Step(name, ALGORITHMS[name], ALGORITHMS[name].settings()) for name in ("ranges", "reconstruct")]
+    _, steps = improve(draft, lab, listed, lambda done, total: None)
+    assert [s.corrected for s in steps] == [True, False]
+    assert steps[0].before_db > lab.score(draft)
+
+
 def test_mixed_precision_keeps_the_ranges_that_earlier_steps_chose():
     draft, lab = laboratory(net(outlier=3_000.0))
     moved = {n: replace(p, scale=p.scale * np.float32(1.03)) for n, p in draft.activations.items()}

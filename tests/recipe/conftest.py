@@ -33,7 +33,7 @@ def vocabulary() -> Vocabulary:
         formats=("qdq", "qoperator", "tflite"),
         methods=("mse", "min-max", "percentile", "entropy"),
         metrics=("top1", "map"),
-        algorithms={"rounding": Rounding, "bias-correction": Plain},
+        find_algorithms=lambda: {"rounding": Rounding, "bias-correction": Plain},
         reports=("html", "md"),
     )
 

@@ -14,8 +14,10 @@ import pytest
 from end_to_end_support import strict_json
 from hypothesis import HealthCheck, given, settings
 from report_records import COMPARISONS, EVALUATIONS, RECORDS, any_model, plain_record, rich_record
+from rich.console import Console
 
 from qconvert.evaluate.model import GateResult, Measurements, Metric, Size
+from qconvert.optimize import AlgorithmStep
 from qconvert.report import FORMATS, RunRecord, record_schema, to_csv, to_html, to_json, to_junit, to_markdown
 from qconvert.report.comparison import (
     Comparison,
@@ -241,3 +243,19 @@ def test_a_long_graph_stays_below_a_megabyte() -> None:
         }
     )
     assert len(to_html(long).encode()) < 1_000_000
+
+
+def test_algorithms_that_were_judged_with_corrected_biases_are_marked() -> None:
+    steps = (
+        AlgorithmStep(name="ranges", kept=True, before_db=33.0, after_db=35.5, corrected=True, seconds=1.0),
+        AlgorithmStep(name="reconstruct", kept=True, before_db=30.3, after_db=37.0, seconds=1.0),
+    )
+    record = rich_record()
+    for found, marked in ((steps, True), (steps[1:], False)):
+        changed = record.model_copy(update={"algorithms": found})
+        console = Console(file=io.StringIO(), record=True, width=160)
+        console.print(render(changed))
+        for text in (console.export_text(), to_html(changed)):
+            assert ("ranges *" in text) == marked
+            assert "reconstruct *" not in text
+            assert ("biases corrected in passing" in text) == marked

@@ -14,6 +14,7 @@ from .model import Artefact, Binding
 from .schema import OPERATORS
 
 _LINE = 12  # bytes a line of the array
+_BYTES = tuple(f"0x{byte:02x}" for byte in range(256))
 _CTYPES = {
     "int8": "int8_t",
     "int16": "int16_t",
@@ -45,7 +46,8 @@ extern const unsigned int {name}_data_size;
 def data_source(stem: str, data: bytes) -> str:
     """`<stem>_data.cc`: the bytes of the file; 16-byte aligned, as TFLM reads constants in place."""
     name = identifier(stem)
-    rows = (", ".join(f"0x{byte:02x}" for byte in data[n : n + _LINE]) for n in range(0, len(data), _LINE))
+    texts = [_BYTES[byte] for byte in data]
+    rows = (", ".join(texts[n : n + _LINE]) for n in range(0, len(texts), _LINE))
     body = ",\n".join(f"    {row}" for row in rows)
     return f"""// The bytes of {stem}.tflite. Written by qconvert.
 #include "{stem}_data.h"

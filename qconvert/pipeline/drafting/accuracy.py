@@ -16,7 +16,7 @@ from ...emit.half import half_scales, to_half
 from ...emit.norms import sums_before_norms
 from ...errors import fail
 from ...graph import Graph
-from ...optimize import ALGORITHMS, Draft, Lab, Step, affordable, ordered, split
+from ...optimize import Draft, Lab, Step, affordable, ordered, split
 from ...recipe import Recipe, SourceMap, Vocabulary, chosen_algorithms
 from ...runtime import Feed, Options, host_name
 from ..planning import Planned, replanned
@@ -145,6 +145,10 @@ def steps_of(recipe: Recipe, words: Vocabulary, planned: Planned) -> list[Step]:
             text = "`keep` leaves ranges and weights as the model has them, and algorithms change them"
             raise fail("R009", text, "calibration.given", "use `given: refine`, or remove `algorithms`")
         return []
+    if not recipe.algorithm_names:
+        return []
+    from ...optimize import ALGORITHMS
+
     given = iter([settings for name, settings in chosen_algorithms(recipe, words) if name != "auto"])
     return [
         Step(name, ALGORITHMS[name], next(given) if named else ALGORITHMS[name].settings(), always=named)

@@ -11,7 +11,6 @@ from ...canonicalize import Canonical, canonicalize
 from ...errors import Diagnostic, QConvertError, Severity, fail
 from ...graph import Edit, Graph, load
 from ...lift import Lifted, Span, lift, spread
-from ...optimize import ALGORITHMS, ordered
 from ...plan import Exceptions, Kind, Plan, Reason, around, plan
 from ...recipe import Recipe, SourceMap, resolve_rules
 from ...recipe.types import HALVES, Change
@@ -257,7 +256,10 @@ def target_of(recipe: Recipe) -> Target:
     refuse_broken_promises(recipe, target)
     if recipe.mode == "dynamic" and not target.kernels.dynamic:
         raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
-    ordered(recipe.algorithm_names, ALGORITHMS)  # refused now, not after the calibration
+    if recipe.algorithm_names:  # refused now, not after the calibration
+        from ...optimize import ALGORITHMS, ordered
+
+        ordered(recipe.algorithm_names, ALGORITHMS)
     return target
 
 

@@ -10,18 +10,23 @@ import numpy as np
 from ...calibrate import fake_quantize
 from ...errors import Diagnostic, Severity
 from ...graph import Array
-from ...optimize import ALGORITHMS, AlgorithmStep, Draft
-from ...optimize.prune import Pruning, in_fours, prunable
+from ...optimize import AlgorithmStep, Draft
 from ...report.record import Sparsity
 from ...targets import Target
 
 
 def sparsity_of(draft: Draft, steps: Sequence[AlgorithmStep], target: Target) -> Sparsity | None:
     """Sparsity of the layers that the recipe prunes, as their weights will be stored; None where nothing was pruned."""
+    kept = [step for step in steps if step.kept]
+    if not kept:
+        return None
+    from ...optimize import ALGORITHMS
+    from ...optimize.prune import Pruning, in_fours, prunable
+
     chosen = [
         Pruning.model_validate_json(json.dumps(step.settings))
-        for step in steps
-        if step.kept and ALGORITHMS[step.name].settings is Pruning
+        for step in kept
+        if ALGORITHMS[step.name].settings is Pruning
     ]
     if not chosen:
         return None
