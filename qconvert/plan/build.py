@@ -9,11 +9,11 @@ from ..errors import fail
 from ..graph import Graph, Node
 from ..lift import Span
 from ..ops import Role, Shapes, inputs_with, macs
-from ..recipe.types import Change, Recipe
+from ..recipe.types import HALVES, Change, Recipe
 from ..targets.formats import Format
 from ..targets.model import Target
 from .candidates import Candidate, candidates, weight_only
-from .compress import Wish, refuse_impossible
+from .compress import Wish, refuse_contradiction, refuse_impossible
 from .cost import Estimate, estimate
 from .half import with_halves
 from .limits import Call
@@ -21,7 +21,7 @@ from .model import Kind, NodePlan, Plan, Reason, TensorPlan, WeightPlan
 from .patterns import residual_skip, tail
 from .predict import predict
 from .profit import profitable
-from .tensors import anchored, quantized_tensors, tensor_plans, weight_plans
+from .tensors import anchored, quantized_tensors, refuse_width, tensor_plans, weight_plans
 from .ties import ties
 from .work import NO_RULE, Work, reads
 
@@ -81,12 +81,20 @@ def _with_defaults(graph: Graph, recipe: Recipe, node_rules: Mapping[str, Change
 
 
 def _refuse_impossible(target: Target, recipe: Recipe, node_rules: Mapping[str, Change]) -> None:
+    """Refuse what the target can do for no layer, whether or not the model has one that would be it."""
     wishes: dict[Wish, str] = {}
+    widths: dict[int, str] = {}
     for name, rule in node_rules.items():
         if weight_only(recipe, rule):
-            wishes.setdefault(Wish.of(rule, recipe, target), name)
-    for wish, name in wishes.items():
-        refuse_impossible(target, recipe.format, wish, "weights" if weight_only(recipe, NO_RULE) else name)
+            where = "weights" if weight_only(recipe, NO_RULE) else name
+            refuse_contradiction(rule, where)
+            wishes.setdefault(Wish.of(rule, recipe, target), where)
+        elif rule.weight_bits is not None and (recipe.mode not in HALVES or rule.mode):
+            widths.setdefault(rule.weight_bits, "weights" if rule.weight_bits == recipe.weights.bits else name)
+    for wish, where in wishes.items():
+        refuse_impossible(target, recipe.format, wish, where)
+    for bits, where in widths.items():
+        refuse_width(target, bits, where)
 
 
 def _with_tensor_rules(

@@ -116,6 +116,18 @@ def _undivided(length: int, block: int) -> Reason | None:
     return Reason("P012", f"blocks of {block} do not divide the {length} weights of a channel")
 
 
+def refuse_contradiction(rule: Change, where: str) -> None:
+    """Refuse a width that a table of levels cannot have.
+
+    Raises:
+        QConvertError: R009.
+    """
+    own = _GIVEN_BITS.get(rule.levels or "")
+    if own is not None and rule.weight_bits not in (None, own):
+        text = f"`levels: {rule.levels}` has {own} bit{'s' if own > 1 else ''} and not {rule.weight_bits}"
+        raise fail("R009", text, where, f"set the bits to {own}, or choose other levels")
+
+
 def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: str) -> None:
     """Refuse what no form of the target can store, whatever the layer.
 
@@ -127,7 +139,7 @@ def refuse_impossible(target: Target, format_: str | None, wish: Wish, where: st
         raise fail("R009", f"{target.title} has no form for tables of levels", where, _instead(target))
     if not forms:
         other = f" in format `{format_}`" if target.weight_forms else ""
-        hint = "leave `format` open" if target.weight_forms else "choose another mode"
+        hint = "leave `format` open" if target.weight_forms else _instead(target)
         raise fail("R009", f"{target.title} has no weight-only form{other}", where, hint)
     of_bits = [f for f in forms if wish.bits in f.bits]
     if not of_bits:
@@ -147,7 +159,8 @@ def _instead(target: Target) -> str:
     if target.weight_forms:
         bits = min(b for f in target.weight_forms if "" in f.levels for b in f.bits)
         return f"choose `mode: weight-only` with `weights: {{bits: {bits}}}`"
-    return "choose `mode: static`"
+    small = ", with `weights: {bits: 4}` for less flash" if target.formats.small_weight is not None else ""
+    return f"choose `mode: static`{small}"
 
 
 def _none(target: Target, key: str, value: int, known: Iterable[int], where: str, other: str = "") -> QConvertError:

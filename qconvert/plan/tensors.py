@@ -11,6 +11,7 @@ from ..graph import Graph, Node
 from ..lift import Span
 from ..ops import CLAMPS, Role, Tie, clamp_bounds, inputs_with, spec, weight_axis, weight_gates
 from ..recipe.types import Change
+from ..targets import Target
 from ..targets.formats import Format
 from .candidates import weight_only
 from .compress import Wish, stored_inputs, stored_plan
@@ -258,6 +259,30 @@ def _operand_format(work: Work, node: Node, nodes: Mapping[str, NodePlan], tenso
     return written if work.target.placement.whole and written is not None else work.target.formats.activation
 
 
+_SMALL = 4  # bits of weights in integer kernels, where these are not 8
+
+
+def refuse_width(target: Target, bits: int, where: str) -> None:
+    """Refuse widths of weights that no kernel of the target multiplies, whatever the layer.
+
+    Raises:
+        QConvertError: R009 with the nearest choice.
+    """
+    small = (_SMALL,) if target.formats.small_weight is not None else ()
+    if bits in (8, *small):
+        return
+    kind = "FP8" if target.formats.weight.floating else "integer"
+    near = min((8, *small), key=lambda width: (abs(width - bits), -width))
+    stored = [
+        mode
+        for mode, tables in (("weight-only", False), ("codebook", True))
+        if any(bits in form.bits and ("" not in form.levels) is tables for form in target.weight_forms)
+    ]
+    other = f", or `mode: {stored[0]}`, which takes {bits} bits" if stored else ""
+    text = f"{target.title} has no {kind} kernels for {bits}-bit weights"
+    raise fail("R009", text, where, f"set the bits to {near}{other}")
+
+
 def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     rule = work.node_rules.get(node.name, NO_RULE)
     rank = len(work.graph.weights[node.input(index)].shape)
@@ -267,16 +292,7 @@ def _weight_plan(work: Work, node: Node, index: int) -> WeightPlan:
     format_ = work.target.formats.weight
     if work.recipe.reduce_range and can_saturate(node, work.graph.weights[node.input(index)].numpy(), axis):
         format_ = replace(format_, bits=7)
-    if rule.weight_bits not in (None, 8):
-        if rule.weight_bits != 4 or work.target.formats.small_weight is None:
-            raise fail(
-                "R009",
-                f"{work.target.title} has no integer kernels for {rule.weight_bits}-bit weights",
-                node.name,
-                "set `mode: weight-only` for this node, or leave its weights at 8 bits"
-                if work.target.weight_forms
-                else "leave the weights of this node at 8 bits",
-            )
+    if rule.weight_bits == _SMALL and work.target.formats.small_weight is not None:
         if work.target.kernels.with_small and node.op not in work.target.kernels.with_small:
             raise fail(
                 "R009",

@@ -276,6 +276,10 @@ class Recipe(Settings):
         default="auto",
         description="auto: what the target recommends for the kind of model; static: ranges from calibration; dynamic: MatMul/Gemm ranges at run time; weight-only: float arithmetic, weights stored in few bits; codebook: weights stored as indices of a table of levels; float8: static ranges with FP8 (E4M3) in the place of integers; float16, bfloat16: no integers, 16-bit floats",
     )
+    float8: Literal["e4m3", "e5m2"] = Field(
+        default="e4m3",
+        description="type of `mode: float8`; e5m2 has more range and a bit less, no target of today takes it",
+    )
     weights: Weights = Field(default=Weights(), description="how weights are stored")
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32",

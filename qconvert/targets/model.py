@@ -33,11 +33,16 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Float8:
-    """Kernels and formats in 8-bit floats."""
+    """Kernels and formats in 8-bit floats.
+
+    Attributes:
+        refused: other types of 8 bits that the recipe may ask for, to why there are none.
+    """
 
     activation: Format
     weight: Format
     kernels: tuple[Kernel, ...]
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,12 @@ TENSORRT = Target(
     floats=Floats(
         beside_integers=("float32", "float16", "bfloat16"),
         whole_model=("float16", "bfloat16"),
-        float8=Float8(FLOAT8, FLOAT8, FLOAT8_KERNELS),
+        float8=Float8(
+            FLOAT8,
+            FLOAT8,
+            FLOAT8_KERNELS,
+            refused=(("e5m2", "its QuantizeLinear and DequantizeLinear take E4M3 only"),),
+        ),
     ),
     artefact=Artefact(io=("float", "half")),
     runtime=Runtime(

@@ -4,6 +4,7 @@
 (`given`), and weighs what costs memory (`prices`); `dataless` says what would do without data.
 """
 
-from .planned import Planned, make_plan, replanned, rewritten, target_named, target_of
+from .chosen import target_named, target_of
+from .planned import Planned, make_plan, replanned, rewritten
 
 __all__ = ["Planned", "make_plan", "replanned", "rewritten", "target_named", "target_of"]

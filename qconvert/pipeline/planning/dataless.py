@@ -9,7 +9,8 @@ from typing import get_args
 from ...errors import QConvertError, fail
 from ...plan import Exceptions, Kind
 from ...recipe import Recipe, SourceMap
-from .planned import Planned, replanned, target_of
+from .chosen import target_of
+from .planned import Planned, replanned
 
 
 def refuse_without_data(planned: Planned, recipe: Recipe, source: SourceMap | None) -> None:

@@ -65,11 +65,14 @@ def refuse_unproved(recipe: Recipe, measured: bool) -> None:
 
 def idle(recipe: Recipe) -> tuple[Diagnostic, ...]:
     """A warning for each key that the recipe sets and nothing reads."""
-    return tuple(
-        Diagnostic("R101", f"without effect: {why}", key, hint, Severity.WARNING)
-        for key, unread, why, hint in _IDLE
-        if _said(recipe, key) and unread(recipe)
-    )
+    rows = [(key, why, hint) for key, unread, why, hint in _IDLE if _said(recipe, key) and unread(recipe)]
+    rows += [
+        (f"rules[{i}].{key}", _ONLY_STORED, _STORE)
+        for i, rule in enumerate(recipe.rules)
+        for key in _OF_STORED
+        if not _stores(recipe) and getattr(rule.set, key) is not None
+    ]
+    return tuple(Diagnostic("R101", f"without effect: {why}", key, hint, Severity.WARNING) for key, why, hint in rows)
 
 
 def _stores(recipe: Recipe) -> bool:
@@ -80,18 +83,32 @@ def _has_integers(recipe: Recipe) -> bool:
     return recipe.mode not in HALVES or any(rule.set.mode or rule.set.keep == "integer" for rule in recipe.rules)
 
 
+def _has_zero_points(recipe: Recipe) -> bool:
+    """Whether weights are stored with evenly spaced codes; tables of levels have no zero points."""
+    plain = recipe.mode == "weight-only" or any(rule.set.mode == "weight-only" for rule in recipe.rules)
+    return plain and not recipe.weights.levels
+
+
 def _takes_percentile(recipe: Recipe) -> bool:
     return "percentile" in (recipe.calibration.method, *(rule.set.method for rule in recipe.rules))
 
 
 _ONLY_STORED = "no weights are stored for float arithmetic"
 _STORE = "set `mode: weight-only` or `mode: codebook`, for the model or in a rule, or remove it"
+_OF_STORED = ("block", "weight_symmetric", "levels")
 _Row = tuple[str, Callable[[Recipe], bool], str, str]
 _IDLE: tuple[_Row, ...] = (  # key, whether nothing reads it, why, and what to do
     ("weights.bits", lambda r: not _has_integers(r), "the model has no integers", "remove it"),
     ("weights.block", lambda r: not _stores(r), _ONLY_STORED, _STORE),
     ("weights.symmetric", lambda r: not _stores(r), _ONLY_STORED, _STORE),
+    (
+        "weights.symmetric",
+        lambda r: _stores(r) and not _has_zero_points(r),
+        "tables of levels have no zero points",
+        "remove it",
+    ),
     ("weights.levels", lambda r: not _stores(r), _ONLY_STORED, _STORE),
+    ("float8", lambda r: r.mode != "float8", "nothing is in FP8", "set `mode: float8`, or remove it"),
     (
         "calibration.percentile",
         lambda r: not _takes_percentile(r),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from ...canonicalize import Canonical, canonicalize
-from ...errors import Diagnostic, QConvertError, Severity, fail
+from ...errors import Diagnostic, QConvertError, Severity
 from ...graph import Edit, Graph, load
 from ...lift import Lifted, Span, lift, spread
 from ...plan import Exceptions, Kind, Plan, Reason, around, plan
 from ...recipe import Recipe, SourceMap, resolve_rules
 from ...recipe.types import HALVES, Change
 from ...runtime import Feed, concrete_shapes
-from ...targets import TARGETS, Target
+from ...targets import Target
 from ...targets.costs import CostModel
 from ..events import Stages
-from .effects import idle, refuse_broken_promises, refuse_unknown_sizes, unmet_mode
+from .chosen import target_of
+from .effects import idle, refuse_unknown_sizes, unmet_mode
 from .given import from_table, still_true
 from .prices import affordable, merged
 from .suitable import ASSUMED, fixed_shapes, refuse, refuse_float
@@ -226,94 +226,6 @@ def _faster(graph: Graph, ask: _Question, chosen: Plan) -> tuple[Diagnostic, ...
     return (
         Diagnostic("P100", text, None, f"set `integer_macs: {max(share - 0.01, 0):.2f}` in the recipe", Severity.NOTE),
     )
-
-
-def target_named(name: str) -> Target:
-    """A target by name.
-
-    Raises:
-        QConvertError: R010 with what may have been meant.
-    """
-    if name in TARGETS:
-        return TARGETS[name]
-    near = get_close_matches(name, TARGETS, 1, 0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"targets are {', '.join(TARGETS)}"
-    raise fail("R010", f"unknown target: {name}", None, hint)
-
-
-def target_of(recipe: Recipe) -> Target:
-    """The recipe's target.
-
-    Raises:
-        QConvertError: R010, or R009 where the target does not support what the recipe asks for.
-    """
-    target = target_named(recipe.target)
-    if recipe.format is not None and recipe.format not in target.artefact.formats:
-        near = " or ".join(f"`{name}`" for name in target.artefact.formats)
-        raise fail("R009", f"{target.title} has no format `{recipe.format}`", "format", f"choose {near}")
-    target = _in_float8(recipe, target)
-    _check_half(recipe, target)
-    refuse_broken_promises(recipe, target)
-    if recipe.mode == "dynamic" and not target.kernels.dynamic:
-        raise fail("R009", f"{target.title} has no dynamic quantization", "mode", "choose `static`")
-    if recipe.algorithm_names:  # refused now, not after the calibration
-        from ...optimize import ALGORITHMS, ordered
-
-        ordered(recipe.algorithm_names, ALGORITHMS)
-    return target
-
-
-def _in_float8(recipe: Recipe, target: Target) -> Target:
-    """The target with FP8 in the place of its integers, where the recipe asks for it.
-
-    Raises:
-        QConvertError: R009 with the nearest choice.
-    """
-    if recipe.mode != "float8":
-        return target
-    if target.floats.float8 is None:
-        near = (
-            f"choose `{target.floats.whole_model[0]}`, or `static` for 8 bits"
-            if target.floats.whole_model
-            else "choose `static`"
-        )
-        raise fail("R009", f"{target.title} has no kernels for FP8", "mode", near)
-    if any(rule.set.mode is not None or rule.set.weight_bits is not None for rule in recipe.rules):
-        text = f"{target.title} does not mix FP8 with integers in one model"
-        raise fail("R009", text, "rules", "use `keep: float` for exceptions, or `mode: static`")
-    narrow = target.floats.float8
-    return replace(
-        target,
-        formats=replace(target.formats, activation=narrow.activation, weight=narrow.weight, small_weight=None),
-        kernels=replace(target.kernels, integer=narrow.kernels),
-    )
-
-
-def _check_half(recipe: Recipe, target: Target) -> None:
-    """Refuse 16-bit floats, and types of inputs and outputs, that the target does not take.
-
-    Raises:
-        QConvertError: R009 with the nearest choice.
-    """
-    if recipe.mode in HALVES:
-        if recipe.mode not in target.floats.whole_model:
-            near = " or ".join(f"`{name}`" for name in target.floats.whole_model) or "`static`"
-            raise fail("R009", f"{target.title} has no kernels for {recipe.mode}", "mode", f"choose {near}")
-        if recipe.precision not in ("float32", recipe.mode):
-            text = f"`mode: {recipe.mode}` leaves nothing for `precision: {recipe.precision}`"
-            raise fail("R009", text, "precision", "remove `precision`")
-    elif recipe.precision not in target.floats.beside_integers:
-        near = f"choose {' or '.join(target.floats.beside_integers)}"
-        if recipe.precision in target.floats.whole_model:
-            near = f"`mode: {recipe.precision}` makes the whole model {recipe.precision}"
-        raise fail("R009", f"{target.title} does not take `{recipe.precision}` beside integers", "precision", near)
-    if recipe.io is not None and recipe.io not in target.artefact.io:
-        near = f"choose {' or '.join(target.artefact.io)}" if target.artefact.io else "remove `io`"
-        raise fail("R009", f"{target.title} has no {recipe.io} inputs and outputs", "io", near)
-    if recipe.io == "half" and recipe.half is None:
-        raise fail(
-            "R009", "`io: half` wants a model in 16-bit floats", "io", "set `mode` or `precision` to a 16-bit type"
-        )
 
 
 def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
