@@ -14,7 +14,7 @@ from qconvert.calibrate import weight_params
 from qconvert.emit import EMITTERS
 from qconvert.errors import QConvertError
 from qconvert.graph import Graph, save
-from qconvert.pipeline.asked import effective_recipe
+from  import effective_recipe
 from qconvert.pipeline.events import Stages
 from qconvert.pipeline.planning import Planned, make_plan
 from qconvert.plan import Kind
