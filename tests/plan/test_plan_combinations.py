@@ -14,9 +14,9 @@ from qconvert.calibrate import weight_params
 from qconvert.emit import EMITTERS
 from qconvert.errors import QConvertError
 from qconvert.graph import Graph, save
-from  import effective_recipe
 from qconvert.pipeline.events import Stages
 from qconvert.pipeline.planning import Planned, make_plan
+from qconvert.pipeline.resolve import chosen_recipe
 from qconvert.plan import Kind
 from qconvert.targets import TARGETS
 
@@ -51,9 +51,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(model: Path, target: str, changes: Mapping[str, Any]) -> tuple[Planned, Stages]:
-    recipe, source, _ = effective_recipe(None, target, changes)
-    stages = Stages()
-    return make_plan(model, recipe, stages, source), stages
+    chosen, stages = chosen_recipe(None, (target,), changes), Stages()
+    return make_plan(model, chosen.recipe, stages, chosen.source), stages
 
 
 def attempted(
@@ -125,7 +124,7 @@ def _assert_near(found: Planned) -> None:
 
 @cache
 def _calibration() -> Any:
-    return effective_recipe(None, "x86-vnni", {})[0].calibration
+    return chosen_recipe(None, ("x86-vnni",), {}).recipe.calibration
 
 
 def _feed() -> dict[str, Any]:
@@ -177,16 +176,16 @@ def test_the_reason_and_the_nearest_choice_are_named(
 def test_a_rule_for_dynamic_ranges_is_refused_where_there_are_none(model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("target: tensorrt\nrules: [{match: {op: Gemm}, set: {mode: dynamic}}]\n")
-    loaded, source, _ = effective_recipe(recipe, None, {})
+    loaded = chosen_recipe(recipe, (), {})
     with pytest.raises(QConvertError, match="no dynamic quantization") as refused:
-        make_plan(model, loaded, Stages(), source)
+        make_plan(model, loaded.recipe, Stages(), loaded.source)
     assert refused.value.diagnostics[0].where == "rules[0]"
 
 
 def test_settings_of_stored_weights_in_rules_are_said_to_be_idle(model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("mode: static\nrules: [{match: {op: Gemm}, set: {block: 32}}]\n")
-    loaded, source, _ = effective_recipe(recipe, None, {})
+    loaded = chosen_recipe(recipe, (), {})
     stages = Stages()
-    make_plan(model, loaded, stages, source)
+    make_plan(model, loaded.recipe, stages, loaded.source)
     assert [d.where for d in stages.diagnostics if d.code == "R101"] == ["rules[0].block"]
