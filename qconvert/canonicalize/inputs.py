@@ -1,4 +1,4 @@
-"""Weights that are graph inputs too, as models of IR version 3 had to list them, become plain weights."""
+"""Weights that are graph inputs too, as models of IR version 3 had to list them, become plain weights; later ones need a newer IR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def weights_out_of_inputs(graph: Graph) -> Rewrite:
     Exact for every caller that does not feed them; a weight that a caller replaces could not be quantized anyway.
     """
     both = [name for name in graph.inputs if name in graph.weights]
-    if not both:
+    if not both and graph.ir_version >= PLAIN_WEIGHTS:
         return Rewrite(graph)
     changed = graph.with_(inputs=graph.feeds, ir_version=max(graph.ir_version, PLAIN_WEIGHTS))
-    return Rewrite(changed, tuple(f"graph input `{name}` with a default value -> weight `{name}`" for name in both))
+    lines = [f"graph input `{name}` with a default value -> weight `{name}`" for name in both]
+    return Rewrite(changed, tuple(lines or [f"IR version {graph.ir_version} -> {PLAIN_WEIGHTS}"]))

@@ -19,7 +19,7 @@ from .inputs import Wanted, describe
 from .labels import PartFiles, find_labels
 from .prepared import open_prepared
 from .protobuf import open_protobuf
-from .samples import Samples, choose
+from .samples import Samples, choose, unit_of
 from .settings import DatasetSettings
 from .source import Item, Source
 from .table import open_table
@@ -152,7 +152,9 @@ def _choose(part: _Part, settings: DatasetSettings, wanted: Wanted, text: str) -
         hint = "add samples, or export the model with a free batch size"
         text = f"the model's batch is fixed at {wanted.batch}, only {total} rows are there"
         raise fail("D004", text, part.folder, hint)
-    chosen = choose(total, _asked(part.name, settings), settings.seed, wanted.batch)
+    chosen = choose(
+        total, _asked(part.name, settings), settings.seed, wanted.batch, unit_of(part.sources, wanted.batch)
+    )
     return Samples(part.name, part.sources, chosen, wanted.batch, preprocessing=text)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..graph import Dim, TensorType
 
 CHANNELS = (1, 3, 4)
+_NUMBERS = "export the model with inputs such as float32 or int64, or cut it behind the nodes that read this one"
 LABEL_NAMES = ("label", "labels")
 
 
@@ -160,7 +161,7 @@ def _unknown_inputs(inputs: Mapping[str, TensorType], settings: DatasetSettings)
 
 def _bad_types(inputs: Mapping[str, TensorType], settings: DatasetSettings) -> list[Diagnostic]:
     found = [
-        Diagnostic("D005", f"input `{name}` is of type {kind.dtype}, which cannot come from a dataset")
+        Diagnostic("D005", f"input `{name}` is of type {kind.dtype}, which cannot come from a dataset", None, _NUMBERS)
         for name, kind in inputs.items()
         if kind.dtype is not None and not _numeric(kind.dtype)
     ]

@@ -188,7 +188,7 @@ def check_finite(array: Array, name: str, where: str) -> None:
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     bad = array[~np.isfinite(array)]
-    what = "NaN" if np.isnan(bad).any() else "infinite values"
-    raise fail(
-        "D007", f"input `{name}`: {what} in {bad.size} of {array.size} values", where, "remove the sample or mend it"
-    )
+    what, hint = "NaN", "remove the sample or mend it"
+    if not np.isnan(bad).any():
+        what, hint = "infinite values", f"{hint}; in a mask, write a large number such as -10000 instead"
+    raise fail("D007", f"input `{name}`: {what} in {bad.size} of {array.size} values", where, hint)

@@ -85,6 +85,11 @@ class Samples:
                 group = []
 
     @property
+    def unit(self) -> int:
+        """Rows that are only used together: a batch where every file holds just one, as its rows may be the steps of a sequence."""
+        return unit_of(self.sources, self.batch)
+
+    @property
     def has_labels(self) -> bool:
         """Whether every sample has a label."""
         return bool(self.labels)
@@ -164,15 +169,23 @@ class Samples:
         return Sample(f"{group[0].id}..{group[-1].id}", feed, label)
 
 
-def choose(total: int, count: int | None, seed: int, batch: int = 1) -> tuple[int, ...]:
+def unit_of(sources: Sequence[Source], batch: int) -> int:
+    """Rows that are only used together, see `Samples.unit`."""
+    return batch if all(source.rows == batch for source in sources) else 1
+
+
+def choose(total: int, count: int | None, seed: int, batch: int = 1, unit: int = 1) -> tuple[int, ...]:
     """Ascending numbers of the rows to use: all of them, or `count` drawn without replacement.
 
     The draw depends on nothing but its arguments: NumPy keeps the stream of the legacy generator fixed for ever.
     Only whole batches are chosen; rows at the end that fill none are left out.
+
+    Args:
+        unit: neighbouring rows that are drawn together: 1 or `batch`.
     """
     usable = total // batch * batch
     wanted = usable if count is None else max(count // batch, 1) * batch
     if wanted >= usable:
         return tuple(range(usable))
-    drawn = np.random.RandomState(seed).permutation(total)[:wanted]
-    return tuple(sorted(drawn.tolist()))
+    drawn = np.random.RandomState(seed).permutation(total // unit)[: wanted // unit]
+    return tuple(first * unit + row for first in sorted(drawn.tolist()) for row in range(unit))

@@ -16,10 +16,16 @@ from .rebuilt import with_small_floats_rebuilt
 _HALVES = ("float16", "bfloat16")
 
 
-def emulated(graph: Graph) -> Graph:
+def half_edges(graph: Graph) -> frozenset[str]:
+    """Graph inputs and outputs in 16-bit floats."""
+    return frozenset(n for n in (*graph.inputs, *graph.outputs) if graph.type_of(n).dtype in _HALVES)
+
+
+def emulated(graph: Graph, edges: frozenset[str] = frozenset()) -> Graph:
     """The graph with every 16-bit value as a float32 value that has been rounded, and weights in small floats rebuilt.
 
-    Graph inputs and outputs are float32.
+    Args:
+        edges: graph inputs and outputs that keep their 16-bit type; all others become float32.
     """
     graph = with_small_floats_rebuilt(graph)
     typed = infer_types(graph)
@@ -38,20 +44,21 @@ def emulated(graph: Graph) -> Graph:
     for node in typed.nodes:
         raw = tuple(edit.fresh(f"{name}/raw") if name in half else name for name in node.outputs)
         inputs = tuple(given.get(name, name) for name in node.inputs)
-        steps = [
-            s
-            for r, name in zip(raw, node.outputs, strict=True)
-            if name in half
-            for s in _rounding(edit, r, name, str(half[name]))
-        ]
+        steps: list[Node] = []
+        for source, name in zip(raw, node.outputs, strict=True):
+            if name in edges & half.keys():
+                given[name] = edit.fresh(f"{name}/widened")
+                steps += _rounding(edit, source, given[name], str(half[name]), name)
+            elif name in half:
+                steps += _rounding(edit, source, name, str(half[name]))
         edit.replace(node, node.with_(inputs=inputs, outputs=raw, attributes=_widened(node)), *steps)
-    for name in half:
+    for name in half.keys() - edges:
         edit.set_type(name, TensorType("float32", typed.type_of(name).shape))
     return edit.graph()
 
 
-def _rounding(edit: Edit, source: str, result: str, dtype: str) -> tuple[Node, Node]:
-    rounded = edit.fresh(f"{result}/{dtype}")
+def _rounding(edit: Edit, source: str, result: str, dtype: str, rounded: str = "") -> tuple[Node, Node]:
+    rounded = rounded or edit.fresh(f"{result}/{dtype}")
     return (
         Node("Cast", (source,), (rounded,), {"to": CODES[dtype]}, edit.fresh_node(f"{result}/round")),
         Node("Cast", (rounded,), (result,), {"to": CODES["float32"]}, edit.fresh_node(f"{result}/widen")),

@@ -25,10 +25,13 @@ class TensorType:
     Attributes:
         dtype: NumPy name of the element type ("float32", "int4", "bfloat16", "string"); None if unknown.
         shape: one entry a dimension: a number, the name of a symbolic dimension, or None; None as a whole if the rank is unknown.
+        other: serialized `onnx.TypeProto` of a value that is no tensor (a sequence, an optional, a map, a sparse tensor); both of
+            the above are None then.
     """
 
     dtype: str | None = None
     shape: tuple[Dim, ...] | None = None
+    other: bytes = b""
 
     @property
     def rank(self) -> int | None:

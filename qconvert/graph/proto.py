@@ -114,7 +114,7 @@ def _weight(proto: onnx.TensorProto, folder: Path) -> Weight:
 
 def _type(info: onnx.ValueInfoProto) -> TensorType:
     if not info.type.HasField("tensor_type"):
-        return TensorType()
+        return TensorType(other=info.type.SerializeToString(deterministic=True))
     tensor = info.type.tensor_type
     shape = tuple(map(_dim, tensor.shape.dim)) if tensor.HasField("shape") else None
     return TensorType(dtype_name(tensor.elem_type), shape)
@@ -212,6 +212,9 @@ def _list_proto(name: str, values: tuple[Any, ...] | list[Any], store: Store) ->
 
 def _info(name: str, kind: TensorType) -> onnx.ValueInfoProto:
     info = onnx.ValueInfoProto(name=name)
+    if kind.other:
+        info.type.ParseFromString(kind.other)
+        return info
     tensor = info.type.tensor_type
     if kind.dtype is not None:
         tensor.elem_type = onnx_dtype(kind.dtype)

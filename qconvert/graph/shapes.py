@@ -45,6 +45,6 @@ def _inferred(graph: Graph) -> dict[str, TensorType]:
 
 
 def _merge(old: TensorType | None, new: TensorType) -> TensorType:
-    if old is None:
+    if old is None or (new.other and not old.other):
         return new
-    return TensorType(old.dtype or new.dtype, new.shape if new.shape is not None else old.shape)
+    return TensorType(old.dtype or new.dtype, new.shape if new.shape is not None else old.shape, old.other)

@@ -134,7 +134,7 @@ def judging(dataset: Dataset, count: int | None, seed: int) -> Samples:
         return dataset.evaluation
     whole = dataset.calibration
     total = sum(source.rows for source in whole.sources)
-    found = replace(whole, part="evaluation", chosen=choose(total, count, seed, whole.batch))
+    found = replace(whole, part="evaluation", chosen=choose(total, count, seed, whole.batch, whole.unit))
     if mistakes := found.check():
         raise QConvertError(mistakes)
     return found

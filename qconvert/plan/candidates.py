@@ -109,7 +109,7 @@ def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: froz
     if node.bodies:
         return Reason("P006", f"{node.op} has a body whose ranges change from run to run")
     if not any(_is_float(graph, name) for name in (*node.inputs, *node.outputs) if name):
-        return Reason("P005", f"{node.op} works on shapes, indices or booleans")
+        return Reason("P005", f"{node.op} works on {_types(node, graph)}, only floats are quantized")
     if spec(node) is None:
         return Reason("P001", f"no integer kernel for {node.key}")
     other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
@@ -124,6 +124,10 @@ def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: froz
 
 
 _INDICES = ("ArgMax", "ArgMin")  # they read values and write places
+
+
+def _types(node: Node, graph: Graph) -> str:
+    return " and ".join(dict.fromkeys(str(graph.type_of(name).dtype) for name in (*node.inputs, *node.outputs) if name))
 
 
 def _is_float(graph: Graph, name: str) -> bool:

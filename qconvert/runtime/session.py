@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import QConvertError, fail
-from ..graph import Array, Graph, Held, bytes_outside, load
+from ..graph import Array, Graph, Held, bytes_outside, load, serialize
 
 # From 1.29 on, onnxruntime reports every session to its maker (names and hashes of graph and weights among it) unless this is
 # set before it is imported. A converter of other people's models must not do that behind their back.
@@ -95,10 +95,11 @@ class Session:
         try:
             return ort.InferenceSession(str(model), settings, providers=providers)
         except Exception as error:
-            if "Unsupported model IR version" not in str(error):
+            content = _mended(model, str(error))
+            if content is None:
                 raise
         settings.add_session_config_entry(DATA_FOLDER, str(model.parent))
-        return ort.InferenceSession(_with_needed_version(model), settings, providers=providers)
+        return ort.InferenceSession(content, settings, providers=providers)
 
     def run(self, feed: Feed, outputs: Sequence[str] | None = None, code: str = "M009") -> dict[str, Array]:
         """Run one batch and return the outputs by name.
@@ -125,10 +126,17 @@ class Session:
         return Path(self._session.end_profiling())
 
 
-def _with_needed_version(model: Path) -> bytes:
-    """A file whose IR version is too new for the runtime, with the one that its operators need."""
-    ir_version = bytes((0x08, load(model).ir_version))  # of the messages' fields, the one that comes last counts
-    return model.read_bytes() + ir_version
+def _mended(model: Path, refusal: str) -> bytes | None:
+    """A file that the runtime refuses for what does not matter to its results; None where that is not the reason.
+
+    That is an IR version which is newer than its operators need, and nodes of the same name.
+    """
+    if "Unsupported model IR version" in refusal:
+        ir_version = bytes((0x08, load(model).ir_version))  # of the messages' fields, the one that comes last counts
+        return model.read_bytes() + ir_version
+    if "two nodes with same node name" in refusal and not is_large_file(model):
+        return serialize(load(model))
+    return None
 
 
 def is_large_file(model: bytes | Path) -> bool:
@@ -151,6 +159,8 @@ def load_error(error: Exception, code: str, where: object) -> QConvertError:
     hint = None
     if "is not a registered function/op" in text or "No Op registered" in text or "NOT_IMPLEMENTED" in str(error):
         hint = "onnxruntime has no kernel for this operator; replace it, or cut the model before it"
+    elif "Unsupported model IR version" in text or "is under development" in text:
+        hint = "this onnxruntime does not know the model's opset yet: export with an older one, or update onnxruntime"
     return fail(code, f"onnxruntime cannot load the model: {text}", where, hint)
 
 

@@ -63,6 +63,12 @@ def test_weights_that_are_inputs() -> None:
     assert lines(result, "inputs") == ("graph input `w` with a default value -> weight `w`",)
 
 
+def test_models_that_had_to_list_weights_as_inputs_can_take_others() -> None:
+    result = check(model("(float[2] x) => (float[2] y) { y = Relu(x) }", opset=13, ir=3))
+    assert result.graph.ir_version == 4
+    assert lines(result, "inputs") == ("IR version 3 -> 4",)
+
+
 def test_dead_code() -> None:
     result = check(
         model(

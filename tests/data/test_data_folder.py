@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qconvert.data.samples import choose
 from qconvert.errors import Severity
+from qconvert.pipeline.drafting.data import with_holdout
 
 X = {"x": "float32[N,2]"}
 IMG = {"x": "float32[N,3,8,8]"}
@@ -186,6 +187,19 @@ def test_choice(total, count, seed, batch):
     assert len(chosen) % batch == 0
     assert all(0 <= i < total for i in chosen)
     assert len(chosen) == min(max(count // batch, 1), total // batch) * batch
+
+
+def test_files_that_hold_one_run_each_are_not_mixed(make, data):
+    """A fixed first axis may be time, whose steps belong together."""
+    for number in range(6):
+        make.npy(f"{number}.npy", np.full((5, 2), number, "f4"))
+    dataset = data({"x": "float32[5,2]"}, samples=10)
+    assert len(dataset.calibration) == 2
+    held = with_holdout(dataset, 10)
+    for sample in (*held.calibration, *held.evaluation):
+        assert sample.feed["x"].shape == (5, 2)
+        assert len(np.unique(sample.feed["x"])) == 1
+    assert not {s.id for s in held.calibration} & {s.id for s in held.evaluation}
 
 
 def test_choice_is_fixed_for_ever():

@@ -10,7 +10,7 @@ from quantize_support import random, run, text_model
 from qconvert.calibrate import sketch_of
 from qconvert.calibrate.half import census_of_array, census_of_sketch
 from qconvert.canonicalize import canonicalize
-from qconvert.emit.emulate import emulated
+from qconvert.emit.emulate import emulated, half_edges
 from qconvert.emit.half import to_half
 
 TYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -47,6 +47,14 @@ def test_16_bit_edges_are_read_and_written_as_float32():
     assert {found.type_of(name).dtype for name in (*found.inputs, *found.outputs)} == {"float32"}
     x = random(4)
     assert np.allclose(run(found, [{"x": x}])[0]["y"], 1 / (1 + np.exp(-x)), atol=1e-3)
+
+
+def test_edges_of_16_bits_in_the_model_itself_stay():
+    graph = text_model("(float16[4] x) => (float16[4] y, float16[4] z) { y = Sigmoid(x) z = Add(y, x) }")
+    found = emulated(graph, half_edges(graph))
+    assert {found.type_of(name).dtype for name in (*found.inputs, *found.outputs)} == {"float16"}
+    feeds = [{"x": random(4).astype(np.float16)}]
+    assert all(np.array_equal(value, run(graph, feeds)[0][name]) for name, value in run(found, feeds)[0].items())
 
 
 def test_float32_models_are_left_alone():

@@ -11,7 +11,7 @@ from typing import overload
 from ...calibrate import Sketch, activation_params, weight_params
 from ...data import Dataset
 from ...emit import EMITTERS
-from ...emit.emulate import emulated
+from ...emit.emulate import emulated, half_edges
 from ...emit.half import half_scales, to_half
 from ...emit.norms import sums_before_norms
 from ...errors import fail
@@ -100,7 +100,7 @@ def laboratory(
         return split(affordable(sample.feed for sample in islice(samples, MOST_SAMPLES)))
 
     deployed = planned.target.runtime.deployed
-    emit = emission(planned, recipe)
+    emit, edges = emission(planned, recipe), half_edges(planned.original)
     return Lab(
         planned.graph,
         _Later(lambda: parts()[0]),
@@ -108,7 +108,7 @@ def laboratory(
         recipe.calibration,
         planned.target,
         lambda exceptions, graph: replanned(planned, recipe, source, exceptions, graph),
-        lambda draft: emulated(emit(draft)),
+        lambda draft: emulated(emit(draft), edges),
         Options(deployed.optimize, threads, deployed.config),
     )
 

@@ -73,10 +73,11 @@ def with_holdout(dataset: Dataset, most: int | None) -> Dataset:
     part = dataset.calibration
     if dataset.evaluation is not None:
         return dataset
-    rows = sum(source.rows for source in part.sources)
-    left = sorted(set(range(rows)) - set(part.chosen))
-    wanted = min(len(left), most or len(left)) // part.batch * part.batch
+    rows, unit = sum(source.rows for source in part.sources), part.unit
+    left = sorted(set(range(rows // unit)) - {row // unit for row in part.chosen})
+    wanted = min(len(left) * unit, most or len(left) * unit) // part.batch * part.batch // unit
     if not wanted:
         return dataset
-    chosen = tuple(left[i * len(left) // wanted] for i in range(wanted))
+    firsts = [left[i * len(left) // wanted] * unit for i in range(wanted)]
+    chosen = tuple(first + row for first in firsts for row in range(unit))
     return replace(dataset, evaluation=replace(part, part="evaluation", chosen=chosen))

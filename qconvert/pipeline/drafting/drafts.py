@@ -18,6 +18,7 @@ from ..storage.cached_steps import CachedMemo
 from ..words import vocabulary
 from .accuracy import circumstances, first_draft, laboratory, steps_of
 from .half import within_range
+from .infinite import without_infinite
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def drafted(
     enough: Callable[[], bool] = lambda: False,
     cache: Cache | None = None,
 ) -> Drafted:
-    """Everything between calibration and the file: 16-bit ranges, first draft, and the recipe's algorithms on it.
+    """Everything between calibration and the file: infinite values and 16-bit ranges, first draft, and the recipe's algorithms on it.
 
     Args:
         planned: as the recipe says.
@@ -58,6 +59,7 @@ def drafted(
     Raises:
         QConvertError: R005 for settings of an algorithm that do not fit, R009 for algorithms that do not go together.
     """
+    planned, sketches = without_infinite(planned, sketches, dataset, recipe, source, threads)
     planned = within_range(planned, sketches, recipe, source)
     with stages.stage("weights") as progress:
         draft = first_draft(planned, sketches, recipe, progress)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...emit import emit_tflite
-from ...emit.emulate import emulated
+from ...emit.emulate import emulated, half_edges
 from ...emit.tflite import Artefact
 from ...emit.tflite import Options as TfliteOptions
 from ...emit.tflite.sources import data_header, data_source, golden_header, golden_npz, ops_header
@@ -97,7 +97,7 @@ def _from_file(product: Graph, path: Path, planned: Planned) -> Graph:
 def _prove_onnx(path: Path, product: Graph, planned: Planned, feeds: Sequence[Feed], floor_db: float) -> Proved:
     target, runs = planned.target, _stand_in(product, planned)
     proofs, found = prove(planned.original, path, target, feeds, floor_db, runs)
-    lint = tuple(as_failure(d) if d.severity is Severity.ERROR else d for d in check(product, target))
+    lint = _of_conversion(check(product, target), planned)
     broken = any(d.severity is Severity.ERROR for d in (*found, *lint))
     readback = read_back(path, planned.graph, planned.plan) if target.runtime.at_hand and not broken else None
     names = [name for name in target.runtime.checks if name in FORECASTS]
@@ -109,8 +109,17 @@ def _stand_in(product: Graph, planned: Planned) -> Graph | None:
     """What runs here in place of a file of another runtime, with the same numbers; None where the file itself does."""
     if planned.target.runtime.at_hand:
         return None
-    found = emulated(product)
+    found = emulated(product, half_edges(planned.original))
     return None if found is product else found
+
+
+def _of_conversion(found: Sequence[Diagnostic], planned: Planned) -> tuple[Diagnostic, ...]:
+    """Errors of a static check as failures of the product, save of kinds that the model had before: those are warnings."""
+    if all(d.severity is not Severity.ERROR for d in found):
+        return tuple(found)
+    before = {d.code for d in check(planned.graph, planned.target) if d.severity is Severity.ERROR}
+    had = [replace(d, severity=Severity.WARNING) if d.code in before else d for d in found]
+    return tuple(as_failure(d) if d.severity is Severity.ERROR else d for d in had)
 
 
 def as_failure(found: Diagnostic) -> Diagnostic:
@@ -125,7 +134,7 @@ def _open_onnx(path: Path, product: Graph, planned: Planned, threads: int) -> Se
 
 
 def _same_graph(product: Graph, draft: Draft, planned: Planned, recipe: Recipe) -> Graph:
-    return emulated(product)
+    return emulated(product, half_edges(planned.original))
 
 
 # --- TensorFlow Lite -----------------------------------------------------------------------------------------------------

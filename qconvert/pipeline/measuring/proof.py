@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,16 @@ def prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Datas
     """
     with stages.stage("prove"):
         proved = form.prove(path, product, planned, _feeds(dataset), floor_db(planned.plan))
-        raise_errors(list(proved.findings))
+        raise_errors([_of_result(found, path) for found in proved.findings])
     readback = proved.result.readback
     stages.note(*proved.findings, *(findings(readback) if readback else ()))
     stages.note(*_elsewhere(planned, readback))
     return proved
+
+
+def _of_result(found: Diagnostic, path: Path) -> Diagnostic:
+    """With the name of the file, not the place where it is staged, which is gone when the message is read."""
+    return replace(found, where=path.name) if found.where == str(path) else found
 
 
 def _elsewhere(planned: Planned, readback: Readback | None) -> tuple[Diagnostic, ...]:

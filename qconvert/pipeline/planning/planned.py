@@ -295,15 +295,20 @@ def rewritten(planned: Planned, chosen: Plan, graph: Graph) -> Planned:
 
 
 def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None) -> Graph:
-    """Add the element types that inference could not find, from one real run."""
-    missing = [name for name in graph.values() if graph.type_of(name).dtype is None]
+    """Add the element types that inference could not find, from one real run; none where made-up inputs do not suit the model."""
+    missing = [name for name in graph.values() if graph.type_of(name).dtype is None and not graph.type_of(name).other]
     if not missing:
         return graph
-    from ...graph import TensorType
+    from ...graph import TensorType, weight
     from ...runtime import assumed_inputs, observe, synthetic_feed
 
-    found = observe(graph, missing, feed or synthetic_feed(assumed_inputs(graph, sizes)))
+    try:
+        found = observe(graph, missing, feed or synthetic_feed(assumed_inputs(graph, sizes)))
+    except QConvertError as error:
+        if feed is not None or error.diagnostics[0].code != "M009":
+            raise
+        return graph
     edit = Edit(graph)
     for name, array in found.items():
-        edit.set_type(name, TensorType(str(array.dtype), graph.type_of(name).shape or (None,) * array.ndim))
+        edit.set_type(name, TensorType(weight(array).dtype, graph.type_of(name).shape or (None,) * array.ndim))
     return edit.graph()

@@ -23,7 +23,7 @@ def refuse(graph: Graph, model: Path) -> None:
     """Refuse what cannot be quantized.
 
     Raises:
-        QConvertError: M011 for broken weights, M012 for a model that nothing goes into.
+        QConvertError: M010 for inputs that are no tensors, M011 for broken weights, M012 for a model that nothing goes into.
     """
     if not graph.feeds:
         raise fail(
@@ -32,6 +32,14 @@ def refuse(graph: Graph, model: Path) -> None:
             model,
             "export the model with its input as a graph input",
         )
+    for name in graph.feeds:
+        if graph.type_of(name).other:
+            raise fail(
+                "M010",
+                f"input `{name}` is no tensor but a sequence, an optional or the like, which has no shape",
+                model,
+                "export the model with tensors as its inputs, or cut it behind the nodes that make tensors of them",
+            )
     for name, kind in _broken(graph):
         raise fail(
             "M011",
