@@ -31,6 +31,9 @@ def _lines(record: RunRecord) -> Iterator[str]:
     if record.device is not None:
         rows += [(text(name), "", f"**{text(words)}**", "estimated") for name, words in instructions(record.device)]
     yield from table(("", "FP32", "result", "change"), rows)
+    if record.computed:
+        yield f"Computed {text(record.computed, 400)}."
+        yield ""
     if record.measurements.emulated:
         rows = [tuple(map(text, emulation_row(found))) for found in record.measurements.emulated]
         yield from table(("emulated core", "FP32", "result", ""), rows)

@@ -224,7 +224,11 @@ class Sparsity(Value):
 
 
 class RunRecord(Value):
-    """Everything about one run; `schema_version` changes whenever a field changes its meaning or goes."""
+    """Everything about one run; `schema_version` changes whenever a field changes its meaning or goes.
+
+    Attributes:
+        computed: how the figures of accuracy were computed, "" where the file ran in the runtime that it is for.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     tool_version: str
@@ -246,6 +250,7 @@ class RunRecord(Value):
     forecast: str | None = None
     device: Device | None = None
     measurements: Measurements = Measurements()
+    computed: str = ""
     gates: tuple[GateResult, ...] = ()
     diagnostics: tuple[Problem, ...] = ()
     outputs: tuple[OutputInfo, ...] = ()

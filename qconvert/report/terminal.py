@@ -27,6 +27,8 @@ def render(record: RunRecord) -> RenderableType:
 def _parts(record: RunRecord) -> Iterator[RenderableType]:
     yield verdict(record)
     yield measurements_table(record.measurements)
+    if record.computed:
+        yield Text(f"computed {record.computed}")
     yield plan_table(record.plan)
     if record.readback is not None:
         yield _runs_as(record)

@@ -1,5 +1,8 @@
 """FP8 for TensorRT: numbers as ml_dtypes rounds them, files that its validator accepts, and refusals."""
 
+import io
+from html import unescape
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -7,12 +10,15 @@ from end_to_end_support import SAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantize_support import run, text_model
+from rich.console import Console
 
 import qconvert
 from qconvert.calibrate import dequantize, fake_quantize, params_for_range, quantize
 from qconvert.errors import QConvertError
 from qconvert.graph import load
 from qconvert.pipeline.lint import lint
+from qconvert.report import FORMATS
+from qconvert.report.terminal import render
 from qconvert.targets import TARGETS
 
 FLOAT8 = TARGETS["tensorrt"].floats.float8.activation
@@ -59,6 +65,45 @@ def test_products_are_accurate_and_keep_the_rules(tmp_path, name, precision):
     }
     assert codes == {"float8_e4m3fn"}
     assert graph.opset >= 19
+
+
+@pytest.mark.parametrize(
+    ("changes", "how"),
+    [
+        ({"mode": "static"}, "by onnxruntime on this CPU from the same Q/DQ operators"),
+        ({"mode": "float8", "precision": "float16"}, "values rounded to FP8 (E4M3) and float16"),
+        ({"mode": "weight-only", "weights.levels": "mxfp8"}, "values rounded to MXFP8"),
+    ],
+)
+def test_every_report_says_how_the_figures_were_computed(tmp_path, changes, how):
+    folder, console = SAMPLES / "digits_transformer", Console(width=400, record=True, file=io.StringIO())
+    settings_ = {**changes, "dataset.samples": 8, "algorithms": "none"}
+    record = qconvert.convert(
+        folder / "digits_transformer.onnx",
+        tmp_path / "m.onnx",
+        data=folder,
+        recipe=folder / "recipe.yaml",
+        target="tensorrt",
+        changes=settings_,
+    )
+    assert how in record.computed
+    console.print(render(record))
+    pages = [console.export_text(), *(unescape(FORMATS[name].render(record)) for name in ("html", "md", "json"))]
+    assert all(how in page.replace("\\", "") for page in pages)
+
+
+def test_figures_of_the_runtime_itself_need_no_such_word(tmp_path):
+    folder = SAMPLES / "digits_transformer"
+    changes = {"dataset.samples": 8, "algorithms": "none", "evaluation.latency": False}
+    record = qconvert.convert(
+        folder / "digits_transformer.onnx",
+        tmp_path / "m.onnx",
+        data=folder,
+        recipe=folder / "recipe.yaml",
+        target="x86-vnni",
+        changes=changes,
+    )
+    assert record.computed == ""
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def make_record(
         forecast=result.forecast,
         device=result.device,
         measurements=measured,
+        computed=_computed(planned, recipe) if measured.fidelity else "",
         gates=gates,
         diagnostics=tuple(Problem.of(d) for d in stages.diagnostics),
         try_with=planned.target.runtime.try_with,
@@ -75,6 +76,24 @@ def make_record(
         versions=installed((*COMPUTES, *planned.target.runtime.packages)) | {"python": platform.python_version()},
         host=host_name(),
     )
+
+
+def _computed(planned: Planned, recipe: Recipe) -> str:
+    """How figures were computed for a runtime that is not here and whose files, or the numbers in them, run in another."""
+    target = planned.target
+    if target.runtime.at_hand or target.runtime.simulation:
+        return ""
+    if types := _rounded_types(planned.plan, recipe):
+        return f"by reference on this CPU, in float32 on values rounded to {' and '.join(types)}, not in {target.title}"
+    return f"by onnxruntime on this CPU from the same Q/DQ operators, not in {target.title}"
+
+
+def _rounded_types(plan: Plan, recipe: Recipe) -> tuple[str, ...]:
+    """Types in the file for which there are no kernels here."""
+    formats = [tensor.format for tensor in plan.tensors.values()]
+    small = [weight.levels.upper() for weight in plan.weights.values() if weight.levels]
+    eight = [f"FP8 ({format_.dtype.split('_')[1][:4].upper()})" for format_ in formats if format_.floating]
+    return tuple(dict.fromkeys([*eight, *small, *([recipe.half] if recipe.half else [])]))
 
 
 def model_info(path: Path, graph: Graph) -> ModelInfo:
