@@ -37,7 +37,7 @@ def tune(
     max_drop: Annotated[
         str | None,
         typer.Option(
-            help="Largest drop of the task metric, or without labels of the agreement with FP32: 0.5% or 0.005.",
+            help="Largest drop of the task metric, in its own unit (0.5% is 0.005), or without labels of the agreement with FP32.",
             show_default=False,
         ),
     ] = None,

@@ -51,10 +51,16 @@ def mixed_precision(draft: Draft, lab: Lab, settings: MixedPrecision) -> Draft:
     if not draft.plan.tensors or lab.score(draft) >= settings.below:
         return draft
     start = best = _State(draft, lab.score(draft), ())
+    share = 1.0  # of what is predicted that has come true
     for _ in range(settings.rounds):
-        after = _round(best, lab, settings) if best.score < settings.enough else best
-        if after is best:
+        moves = _priced(best.draft, lab, settings)
+        if not _worthwhile(moves, share, settings):
             break
+        after = _round(best, moves, lab, settings)
+        if after is best or after.score >= settings.enough:
+            best = after
+            break
+        share = (after.score - best.score) / _predicted(moves, len(after.moves) - len(best.moves))
         best = after
     if best is start:
         return draft
@@ -68,21 +74,67 @@ class _State:
     moves: tuple[Move, ...]
 
 
-def _round(start: _State, lab: Lab, settings: MixedPrecision) -> _State:
-    """The best of the states that ever more moves lead to: one, two, four, ... of them."""
-    moves = _priced(start.draft, lab, settings)
-    best, count, failed = start, 1, 0
-    while count < 2 * len(moves) and failed < _PATIENCE and best.score < settings.enough:
-        state = _after(start, moves[:count], lab, settings)
-        if state is None:  # without the last of them it may be fast enough
-            moves, failed = [*moves[: count - 1], *moves[count:]], failed + 1
-            continue
-        gained = state.score >= best.score + settings.gain * (len(state.moves) - len(best.moves))
-        best, failed, count = (state, 0, 2 * count) if gained else (best, failed + 1, 2 * count)
+def _round(start: _State, moves: Sequence[Move], lab: Lab, settings: MixedPrecision) -> _State:
+    """The state behind the fewest of the first moves that are worth it; `start` where none are.
+
+    So many of them are made as reach the goal by prediction, and taken back by halving as long as that loses little. Where
+    they gained too little, fewer are tried if they are worth it by the share of the prediction that came true.
+    """
+    best = _first(start, moves[: _needed(start, moves, settings)], lab, settings)
+    if best is None:
+        return start
+    if not _worth(start, best, settings):
+        fair = start if start.moves else _quick(start.draft.plan, start, (), lab)
+        count = len(best.moves) - len(start.moves)
+        share = (best.score - fair.score) / _predicted(moves, count)
+        fewer = count if _worth(fair, best, settings) else _worthwhile(moves[: count - 1], share, settings)
+        best = best if fewer == count else _first(start, moves[:fewer], lab, settings)
+        if best is None or not _worth(fair, best, settings):
+            return start
+    return _fewest(start, best, lab, settings)
+
+
+def _fewest(start: _State, best: _State, lab: Lab, settings: MixedPrecision) -> _State:
+    """The state behind the fewest of the last moves, where those that are taken back gain too little."""
+    done, moves = len(start.moves), best.moves[len(start.moves) :]
+    low = 0
+    while (high := len(best.moves) - done) - low > 1:
+        middle = (low + high) // 2
+        state = _first(start, moves[:middle], lab, settings)
+        fewer = state is not None and (state.score >= settings.enough or not _worth(state, best, settings))
+        best, low = (state, low) if fewer and state is not None else (best, middle)
     return best
 
 
-_PATIENCE = 3  # states in a row that may fail to gain
+def _worth(before: _State, after: _State, settings: MixedPrecision) -> bool:
+    """Whether each of the moves in between gains enough."""
+    return after.score >= before.score + settings.gain * (len(after.moves) - len(before.moves))
+
+
+def _first(start: _State, moves: Sequence[Move], lab: Lab, settings: MixedPrecision) -> _State | None:
+    """The state behind as many of the moves as may be made, by halving; None where not even one may."""
+    while moves and (state := _after(start, moves, lab, settings)) is None:
+        moves = moves[: len(moves) // 2]
+    return state if moves else None
+
+
+def _needed(start: _State, moves: Sequence[Move], settings: MixedPrecision) -> int:
+    """How many of the moves reach the goal by prediction, all of them where none does."""
+    wanted = settings.enough - start.score
+    return next((n for n in range(1, len(moves)) if _predicted(moves, n) >= wanted), len(moves))
+
+
+def _predicted(moves: Sequence[Move], count: int) -> float:
+    """Gain in dB that is predicted for the first moves."""
+    return moves[count - 1].after_db - moves[0].before_db
+
+
+def _worthwhile(moves: Sequence[Move], share: float, settings: MixedPrecision) -> int:
+    """The most moves that gain enough where only a share of what is predicted comes true; 0 where none do."""
+    counts = range(len(moves), 0, -1)
+    return next((n for n in counts if share * _predicted(moves, n) >= settings.gain * n), 0)
+
+
 _QUICK = Reconstruction(samples=8)  # for states that are only compared
 
 
@@ -113,6 +165,10 @@ def _after(start: _State, made: Sequence[Move], lab: Lab, settings: MixedPrecisi
     plan = lab.replan(changes, start.draft.reference)
     if not _affordable(plan, start.draft.plan, settings):
         return None
+    return _quick(plan, start, moves, lab)
+
+
+def _quick(plan: Plan, start: _State, moves: tuple[Move, ...], lab: Lab) -> _State:
     draft = reconstruct(planned_again(start.draft, lab, plan), lab, _QUICK)
     return _State(draft, lab.score(draft), moves)
 

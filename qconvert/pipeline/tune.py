@@ -14,8 +14,9 @@ from ..calibrate import RANGE_METHODS
 from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
-from ..optimize.sensitivity import Board, Move, Sight, alternatives, candidates, ladder, look
+from ..optimize.sensitivity import Board, Move, Sight, alternatives, candidates, ladder, look, under
 from ..recipe import Recipe, Regression, dump
+from ..report.html import title_of
 from ..report.pareto import pareto_page
 from ..tune import (
     Goals,
@@ -39,6 +40,7 @@ from .tuning.meter import Meter
 from .tuning.tuned import Checkpoint, Names, recipe_key, recipe_text, search_key
 
 _FASTER = 1.05  # predicted speed-up below which no further layer is left float
+_WORTH_DB = 0.1
 _WORST = 8  # tensors for which other range methods are priced
 
 
@@ -163,9 +165,12 @@ class _Tuning:
             trials = tuple(search.trials)
             result = TuneResult(
                 target=self.base.recipe.target,
-                model=self.base.model.name,
+                model=title_of(self.base.model),
                 data=str(self.base.data),
                 goals=goals.words,
+                max_drop=goals.drop,
+                min_sqnr=goals.sqnr,
+                min_speedup=goals.speedup,
                 metric=self.metric if r.max_drop is not None else "",
                 trials=trials,
                 pareto=pareto(trials, goals),
@@ -235,7 +240,7 @@ class _Tuning:
                 return []
             board = self._with_ranges(sight, built)
         self._limit = ""
-        moves = ladder(board, candidates(board, self.workshop.known), most)
+        moves = self._laddered(board, built, most)
         left, prediction = [], built.planned.plan.prediction
         spent = (prediction.ns or 0.0) / 1000
         profit = built.recipe.placement == "profit"  # who wants integers everywhere does not ask for speed
@@ -248,6 +253,26 @@ class _Tuning:
                 break
             left.append(move)
         return left
+
+    def _laddered(self, board: Board, built: Built, most: int) -> list[Move]:
+        """The moves that pay best; other ranges, which cost nothing, only where they are measured to gain something."""
+        options, sure = candidates(board, self.workshop.known), set[tuple[str, str]]()
+        before: float | None = None
+        while True:
+            moves = ladder(board, options, most)
+            ranges = ((m.names[0], m.method) for m in moves if m.kind == "range")
+            doubted = next((key for key in ranges if key not in sure), None)
+            if doubted is None:
+                return moves
+            before = built.lab.score(built.draft) if before is None else before
+            gain = built.lab.score(under(built.draft, *doubted, built.recipe.calibration)) - before
+            if gain >= _WORTH_DB:
+                sure.add(doubted)
+                continue
+            options = [m for m in options if (m.names[0], m.method) != doubted]
+            self._say(
+                f"passed over: range method {doubted[1]}: {doubted[0]}: {gain:+.1f} dB on held-out calibration samples"
+            )
 
     def _with_ranges(self, sight: Sight, built: Built) -> Board:
         """The screening with other range methods for the worst tensors beside it, from the same directions."""
@@ -275,8 +300,9 @@ class _Tuning:
         request = replace(
             self.base, recipe=moved, source=None, base_dir=folder, judged=judged, output=names.place.artefact
         )
-        outputs = [*self._converted(request, trial), *map(str, (names.recipe, names.data, names.picture))]
-        final = result.model_copy(update={"outputs": tuple(outputs), "log": tuple(self._log)})
+        files, warnings = self._converted(request, trial)
+        outputs = (*files, *map(str, (names.recipe, names.data, names.picture)))
+        final = result.model_copy(update={"outputs": outputs, "warnings": warnings, "log": tuple(self._log)})
         texts = {
             names.data: final.model_dump_json(indent=1) + "\n",
             names.picture: pareto_page(final),
@@ -288,19 +314,22 @@ class _Tuning:
             publish([(stage / path.name, path) for path in texts], [] if keep_state else [names.state])
         return final
 
-    def _converted(self, request: Request, trial: Trial) -> tuple[str, ...]:
-        """Files of the conversion; none where the proof refuses what even the best recipe gives.
+    def _converted(self, request: Request, trial: Trial) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Files and warnings of the conversion; none where the proof refuses what even the best recipe gives.
 
         Raises:
             QConvertError: any other failure.
         """
         try:
-            return tuple(o.path for o in convert(request, self._listener).outputs)
+            record = convert(request, self._listener)
         except QConvertError as error:
             if not trial.outcome.refused or error.diagnostics[0].code != "V005":
                 raise
             self._say(f"no model is written: {error.diagnostics[0].message}")
-            return ()
+            return (), ()
+        warnings = (p for p in record.diagnostics if p.severity == "warning" and p.code[0] != "G")
+        said = tuple(f"{p.message}; {p.hint}" if p.hint else p.message for p in warnings)
+        return tuple(o.path for o in record.outputs), said
 
 
 def _from_auto(base: Request) -> Request:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from html import escape as html
-from math import isfinite
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -12,9 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..tune.model import Trial, TuneResult
+from .charts import Tick, at
+from .html import page
+from .rows import EXACT_DB
 from .words import decibel, number, size
 
-_WIDTH, _HEIGHT, _LEFT, _TOP = 720, 380, 70, 30
+COLUMNS = ("", "tried", "drop", "SQNR", "predicted", "measured", "size", "integer MACs")
 
 
 def tune_text(found: TuneResult) -> RenderableType:
@@ -30,25 +33,20 @@ def _parts(found: TuneResult) -> Iterator[RenderableType]:
     )
     yield head.append(f"  {'; '.join(found.goals)}", "default")
     yield _table(found)
-    yield _changes(winner, found.winner)
+    yield _changes(found)
     for limit in winner.limits:
         yield Text(f"what limits it: {limit}", style="red")
     if found.ended:
         yield Text(f"why it ended: {found.ended}")
+    for warning in found.warnings:
+        yield Text(f"warning: {warning}", style="yellow")
     if found.outputs:
         yield Text(f"wrote {', '.join(found.outputs)}")
 
 
 def _table(found: TuneResult) -> Table:
     table = Table(
-        "",
-        "tried",
-        "drop",
-        "SQNR",
-        "predicted",
-        "measured",
-        "size",
-        "integer MACs",
+        *COLUMNS,
         title="recipes that were tried; * is on the Pareto front, > is the winner",
         title_justify="left",
         title_style="bold",
@@ -71,81 +69,162 @@ def _figures(trial: Trial) -> tuple[str, ...]:
     )
 
 
-def _changes(winner: Trial, index: int) -> Text:
+def _changes(found: TuneResult) -> Text:
     """What the best recipe changes; the first that was tried is the one that was given."""
-    if not winner.steps and index:
-        return Text(f"changed: {winner.name}")
+    winner = found.trials[found.winner]
     if not winner.steps:
-        return Text("nothing had to be changed" if winner.met else "no change is part of the best recipe")
+        return Text(_unchanged(found))
     text = Text("changed, and why", style="bold")
     for step in winner.steps:
-        why = f"the error at `{step.about}` limits the output to {decibel(step.before_db)}; without it {decibel(step.after_db)} are predicted, for {step.us:+.1f} us"
-        text.append(f"\n  {step}\n    {why}", "default")
+        text.append(f"\n  {step}\n    {step.reason}", "default")
     return text
+
+
+def _unchanged(found: TuneResult) -> str:
+    winner = found.trials[found.winner]
+    if found.winner and not winner.steps:
+        return f"changed: {winner.name}"
+    return "nothing had to be changed" if winner.met else "no change is part of the best recipe"
 
 
 # --- page --------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One recipe in the picture: place in percent from the left and the top, width in pixels by the size of its file."""
+
+    x: str
+    y: str
+    width: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The recipes by what decided: better is up and to the right.
+
+    Attributes:
+        columns, rows: ticks of both axes; across, up: what these show.
+        front: path through the Pareto set; right, top: places of the goals, "" where none is asked or seen.
+    """
+
+    dots: tuple[Dot, ...]
+    columns: tuple[Tick, ...]
+    rows: tuple[Tick, ...]
+    across: str
+    up: str
+    front: str
+    right: str
+    top: str
+
+
 def pareto_page(found: TuneResult) -> str:
-    """One self-contained page: the picture, and the table behind it."""
-    title = f"{html(found.model)} for {html(found.target)}"
-    rows = "".join(_row(i, trial, found) for i, trial in enumerate(found.trials))
-    style = "body{font:15px system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.3em .7em;border-bottom:1px solid #ccc;text-align:left}svg text{font:12px system-ui,sans-serif}"
-    log = "".join(f"<li>{html(line)}</li>" for line in found.log)
-    head = "<tr><th></th><th>tried</th><th>drop</th><th>SQNR</th><th>predicted</th><th>measured</th><th>size</th><th>integer MACs</th></tr>"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-        f"<h1>{title}</h1><p>{html('; '.join(found.goals))}: <b>{'met' if found.reached else 'not met'}</b></p>"
-        f"{pareto_svg(found)}<table>{head}{rows}</table><h2>Log</h2><ol>{log}</ol></html>\n"
+    """One self-contained page: the picture, the table behind it, what was changed and why, and every decision."""
+    rows = tuple((_mark(i, found), trial.name, *_figures(trial)) for i, trial in enumerate(found.trials))
+    winner = found.trials[found.winner]
+    changes = tuple((str(step), step.reason) for step in winner.steps)
+    texts = {"rows": rows, "columns": COLUMNS, "changes": changes, "winner": winner, "same": _unchanged(found)}
+    return page("tune.html", found=found, picture=picture(found), title=found.model, **texts)
+
+
+def _mark(i: int, found: TuneResult) -> str:
+    return " ".join(word for word, holds in (("winner", i == found.winner), ("Pareto", i in found.pareto)) if holds)
+
+
+def picture(found: TuneResult) -> Picture:
+    """The picture of a search."""
+    across, xs, right = _across(found)
+    up, ys, top = _up(found)
+    x, y = Axis.over((*xs, *right), across == _SIZE), Axis.over((*ys, *top), found.max_drop is not None)
+    largest = max(t.outcome.bytes for t in found.trials) or 1
+    widths = [8 + 10 * (t.outcome.bytes / largest) ** 0.5 for t in found.trials]
+    dots = tuple(
+        Dot(
+            x.place(a),
+            y.place(b, up=True),
+            f"{w:.1f}",
+            _kind(i, found),
+            f"{t.name}\n{', '.join(filter(None, _figures(t)))}",
+        )
+        for i, (a, b, w, t) in enumerate(zip(xs, ys, widths, found.trials, strict=True))
     )
+    front = sorted((xs[i], ys[i]) for i in found.pareto)
+    path = "M" + " L".join(f"{x.place(a)} {y.place(b, up=True)}" for a, b in front) if len(front) > 1 else ""
+    ends = (x.place(right[0]) if right else "", y.place(top[0], up=True) if top else "")
+    return Picture(dots, x.ticks(), y.ticks(up=True), across, up, path, *ends)
 
 
-def _row(i: int, trial: Trial, found: TuneResult) -> str:
-    mark = ("winner " if i == found.winner else "") + ("Pareto" if i in found.pareto else "")
-    cells = "".join(f"<td>{html(cell)}</td>" for cell in (mark, trial.name, *_figures(trial)))
-    return f"<tr>{cells}</tr>"
+_SIZE = "size of the file in KiB"
 
 
-def pareto_svg(found: TuneResult) -> str:
-    """Accuracy over speed, the size of the file as the area of the dot."""
-    points = [(_speed(t), float(t.outcome.sqnr_db), t) for t in found.trials]
-    drawn = [(x, y if isfinite(y) else 100.0, t) for x, y, t in points]
-    xs, ys = Scale([p[0] for p in drawn], _LEFT, _WIDTH - 20), Scale([p[1] for p in drawn], _HEIGHT - 50, _TOP)
-    largest = max(t.outcome.bytes for _, _, t in drawn) or 1
-    dots = "".join(
-        _dot(i, xs(x), ys(y), 4 + 8 * (t.outcome.bytes / largest) ** 0.5, t, found) for i, (x, y, t) in enumerate(drawn)
-    )
-    front = sorted((xs(drawn[i][0]), ys(drawn[i][1])) for i in found.pareto)
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in front)
-    ticks = "".join(_tick(drawn[i][0], drawn[i][1], xs, ys) for i in found.pareto)
-    axes = f'<path d="M{_LEFT} {_TOP}V{_HEIGHT - 40}H{_WIDTH - 10}" fill="none" stroke="#888"/>'
-    names = f'<text x="{_WIDTH // 2}" y="{_HEIGHT - 6}" text-anchor="middle">speed, times FP32</text><text x="14" y="{_HEIGHT // 2}" transform="rotate(-90 14 {_HEIGHT // 2})" text-anchor="middle">output SQNR, dB</text>'
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="accuracy over speed">{axes}{names}{ticks}<polyline points="{line}" fill="none" stroke="#1769aa" stroke-dasharray="4 3"/>{dots}</svg>'
+def _across(found: TuneResult) -> tuple[str, list[float], list[float]]:
+    """What decides beside accuracy: measured speed where it is a goal, else what is predicted, else size."""
+    goal = found.min_speedup
+    name = "speed, times FP32, " + ("predicted" if goal is None else "measured")
+    speeds = [t.outcome.speedup if goal is None else t.outcome.measured_speedup for t in found.trials]
+    told = [float(v) for v in speeds if v is not None]
+    if len(told) == len(speeds):
+        return name, told, [] if goal is None else [float(goal)]
+    return _SIZE, [t.outcome.bytes / 1024 for t in found.trials], []
 
 
-def _speed(trial: Trial) -> float:
-    found = trial.outcome.measured_speedup or trial.outcome.speedup
-    return float(found) if found is not None else 1.0
+def _up(found: TuneResult) -> tuple[str, list[float], list[float]]:
+    """The accuracy that is asked for."""
+    drops = [float(t.outcome.drop) for t in found.trials if t.outcome.drop is not None]
+    if found.max_drop is not None and len(drops) == len(found.trials):
+        return f"drop of {found.metric}", drops, [float(found.max_drop)]
+    values = [float(t.outcome.sqnr_db) for t in found.trials]
+    told = [v for v in values if isfinite(v)]
+    exact = max(told, default=EXACT_DB) + 10  # stands above all others
+    return "output SQNR in dB", [v if isfinite(v) else exact for v in values], _seen(found.min_sqnr, told)
 
 
-class Scale:
-    """A linear map from the values' range to pixels."""
-
-    def __init__(self, values: list[float], start: float, end: float) -> None:
-        low, high = min(values), max(values)
-        margin = (high - low) * 0.08 or max(abs(low) * 0.1, 0.1)
-        self._low, self._span, self._start, self._end = low - margin, high - low + 2 * margin, start, end
-
-    def __call__(self, value: float) -> float:
-        """The pixel of a value."""
-        return self._start + (value - self._low) / self._span * (self._end - self._start)
+def _seen(goal: float | None, values: Sequence[float]) -> list[float]:
+    """A goal that is not so far from all values that these would become one point."""
+    if goal is None or not values:
+        return []
+    span = max(values) - min(values) or 10.0
+    return [float(goal)] if min(values) - span <= goal <= max(values) + span else []
 
 
-def _dot(i: int, x: float, y: float, radius: float, trial: Trial, found: TuneResult) -> str:
-    colour = "#c62828" if i == found.winner else "#1769aa" if i in found.pareto else "#b0b0b0"
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}" fill-opacity=".8"><title>{html(trial.name)}: {html(", ".join(f for f in _figures(trial) if f))}</title></circle>'
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis with round steps; `turned` where less is better."""
+
+    low: float
+    high: float
+    step: float
+    turned: bool
+
+    @staticmethod
+    def over(values: Iterable[float], turned: bool) -> Axis:
+        """The axis that shows all of the values."""
+        found = sorted(values)
+        span = found[-1] - found[0] or abs(found[0]) * 0.1 or 1.0
+        step = next(s for s in _steps(span) if span / s <= _TICKS)
+        return Axis(floor(found[0] / step - 0.2) * step, ceil(found[-1] / step + 0.2) * step, step, turned)
+
+    def place(self, value: float, up: bool = False) -> str:
+        """Percent from the left, or from the top."""
+        share = 100 * (value - self.low) / (self.high - self.low)
+        return at(100 - share if self.turned != up else share)
+
+    def ticks(self, up: bool = False) -> tuple[Tick, ...]:
+        """The round values."""
+        values = (self.low + n * self.step for n in range(round((self.high - self.low) / self.step) + 1))
+        return tuple(Tick(self.place(v, up), f"{0.0 if abs(v) < self.step / 2 else v:.4g}") for v in values)
 
 
-def _tick(x: float, y: float, xs: Scale, ys: Scale) -> str:
-    return f'<text x="{xs(x):.1f}" y="{_HEIGHT - 24}" text-anchor="middle">{x:.2f}</text><text x="{_LEFT - 6}" y="{ys(y) + 4:.1f}" text-anchor="end">{y:.1f}</text>'
+_TICKS = 6
+
+
+def _steps(span: float) -> Iterator[float]:
+    """1, 2, 5, 10, ... around a sixth of the span."""
+    base = 10.0 ** floor(log10(span / _TICKS))
+    yield from (base * factor for factor in (1, 2, 5, 10, 20))
+
+
+def _kind(i: int, found: TuneResult) -> str:
+    return "low" if i == found.winner else "" if i in found.pareto else "beaten"

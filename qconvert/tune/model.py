@@ -130,9 +130,10 @@ class TuneResult(Value):
     """The search as a whole.
 
     Attributes:
-        goals: in words; metric: what `drop` is of.
+        goals: in words; metric: what `drop` is of; max_drop, min_sqnr, min_speedup: the goals, None where nothing is asked.
         trials: in the order in which they were made; pareto: indices of those that no other beats in everything.
         winner: index of the best; reached: whether it meets the goals.
+        warnings: of the conversion with the best recipe.
         ended: why the search did not go on, "" where the goals were met; log: every decision, in words.
     """
 
@@ -145,6 +146,10 @@ class TuneResult(Value):
     pareto: tuple[int, ...]
     winner: int
     reached: bool
+    max_drop: Number | None = None
+    min_sqnr: Number | None = None
+    min_speedup: Number | None = None
+    warnings: tuple[str, ...] = ()
     ended: str = ""
     log: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

@@ -161,7 +161,7 @@ class Search:
                 )
                 return
             tried.update(_key(s) for s in found)
-            trial = self._try(listed(found), self._recipe, (*steps, *found))
+            trial = self._try(_added(steps, found), self._recipe, (*steps, *found))
             if self._goals.accurate(trial.outcome):
                 self._trim(steps, tuple(found))
                 return
@@ -187,12 +187,18 @@ class Search:
         low, high = 0, len(last)
         while high - low > 1 and not self._late():
             middle = (low + high) // 2
-            trial = self._try(f"only {listed(last[:middle])}", self._recipe, (*before, *last[:middle]))
+            trial = self._try(_added(before, last[:middle]), self._recipe, (*before, *last[:middle]))
             low, high = (low, middle) if self._goals.accurate(trial.outcome) else (middle, high)
 
 
 def _key(move: Move) -> tuple[str, tuple[str, ...], str]:
     return (move.kind, move.names, move.method)
+
+
+def _added(before: Sequence[Move], moves: Sequence[Move]) -> str:
+    """The name of a trial that adds moves to earlier ones."""
+    earlier = f"{len(before)} earlier change{'' if len(before) == 1 else 's'}; " if before else ""
+    return earlier + listed(moves)
 
 
 def _figures(found: Outcome) -> str:
@@ -224,20 +230,22 @@ def _time(found: Outcome, goals: Goals) -> float:
 
 
 def pareto(trials: Sequence[Trial], goals: Goals) -> tuple[int, ...]:
-    """Trials that no other one equals or beats in accuracy, time and size at once."""
-    rows = [(*_accuracy(t.outcome, goals), _time(t.outcome, goals), float(t.outcome.bytes)) for t in trials]
+    """Trials that no other one equals or beats in accuracy, time and size at once.
+
+    Accuracy is the drop where that is a goal; SQNR decides among equal drops.
+    """
+    rows = [(_accuracy(t.outcome, goals), _time(t.outcome, goals), float(t.outcome.bytes)) for t in trials]
     return tuple(
         i for i, row in enumerate(rows) if not any(_beats(other, row, j < i) for j, other in enumerate(rows) if j != i)
     )
 
 
-def _accuracy(found: Outcome, goals: Goals) -> tuple[float, ...]:
-    return (
-        (-float(found.sqnr_db),)
-        if goals.drop is None or found.drop is None
-        else (float(found.drop), -float(found.sqnr_db))
-    )
+_Row = tuple[tuple[float, float], float, float]
 
 
-def _beats(a: tuple[float, ...], b: tuple[float, ...], earlier: bool) -> bool:
-    return all(x <= y for x, y in zip(a, b, strict=True)) and (a != b or earlier)
+def _accuracy(found: Outcome, goals: Goals) -> tuple[float, float]:
+    return (0.0 if goals.drop is None or found.drop is None else float(found.drop), -float(found.sqnr_db))
+
+
+def _beats(a: _Row, b: _Row, earlier: bool) -> bool:
+    return a[0] <= b[0] and a[1] <= b[1] and a[2] <= b[2] and (a != b or earlier)

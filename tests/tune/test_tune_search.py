@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from qconvert.optimize.sensitivity import Move
 from qconvert.recipe import Recipe
-from qconvert.tune import Goals, Outcome, Search, Trial, pareto
+from qconvert.report.pareto import pareto_page, picture
+from qconvert.tune import Goals, Outcome, Search, Trial, TuneResult, pareto
 from qconvert.tune.search import Variant
 
 
@@ -101,5 +102,60 @@ def test_the_front_holds_what_nothing_beats() -> None:
         outcome(None, 10, 1.0),
         outcome(None, 5, 1.0, 50),
     ]
-    trials = [Trial(name=str(i), steps=(), recipe="", outcome=o, met=False) for i, o in enumerate(rows)]
-    assert pareto(trials, Goals(sqnr=20.0)) == (0, 1, 4)
+    assert pareto(trials(rows), Goals(sqnr=20.0)) == (0, 1, 4)
+
+
+def test_of_a_front_by_drop_sqnr_decides_only_among_equal_drops() -> None:
+    rows = [outcome(0.02, 30, 1.0), outcome(0.01, 20, 2.0), outcome(0.01, 25, 2.0), outcome(0.012, 40, 3.0)]
+    assert pareto(trials(rows), Goals(drop=0.005)) == (0, 2)
+
+
+def trials(outcomes: Sequence[Outcome]) -> list[Trial]:
+    return [Trial(name=str(i), steps=(), recipe="", outcome=o, met=False) for i, o in enumerate(outcomes)]
+
+
+def test_names_of_trials_say_what_they_stand_on() -> None:
+    search = Search(Recipe(), Goals(drop=0.05), by_count, more)
+    search.run()
+    names = [trial.name.replace(" (around `t", "(").replace("`)", ")") for trial in search.trials]
+    assert names[:3] == ["as given", "float: n0(0)", "1 earlier change; float: n1(1); float: n2(2)"]
+
+
+def result(outcomes: Sequence[Outcome], **changes: object) -> TuneResult:
+    start = TuneResult(
+        target="x86-vnni", model="m.onnx", data="d", goals=("a goal",), metric="top1", trials=tuple(trials(outcomes)),
+        pareto=tuple(range(len(outcomes))), winner=0, reached=True,
+    )  # fmt: skip
+    return start.model_copy(update=changes)
+
+
+def test_better_is_up_and_to_the_right_in_the_picture() -> None:
+    slow, fast = outcome(0.001, 30, 2.0), outcome(0.02, 20, 1.0)
+    for changes in ({"max_drop": 0.01}, {}, {"max_drop": None, "min_sqnr": 25.0}):
+        found = picture(result([slow, fast], **changes))
+        first, second = found.dots
+        assert float(first.x) < float(second.x)
+        assert float(first.y) < float(second.y), "percent from the top"
+        assert found.up.startswith("drop of top1" if changes.get("max_drop") else "output SQNR")
+        assert bool(found.top) == bool(changes)
+        places = [float(tick.at) for tick in found.columns]
+        assert places == sorted(places)
+        assert 3 <= len(places) <= 8
+
+
+def test_pictures_of_what_is_exact_or_alike_can_be_drawn() -> None:
+    exact = outcome(0.0, float("inf"), 1.0)
+    for rows in ([exact], [exact, exact], [exact, outcome(0.5, 12.0, 3.0)]):
+        for changes in ({"max_drop": 0.01}, {"min_sqnr": 300.0}, {"min_speedup": 2.0}):
+            found = picture(result(rows, **changes))
+            assert all(0 <= float(dot.y) <= 100 and 0 <= float(dot.x) <= 100 for dot in found.dots)
+            assert len({tick.label for tick in found.rows}) == len(found.rows)
+
+
+def test_the_page_shows_everything_and_needs_no_network() -> None:
+    rows = [outcome(0.02, 20, 1.0), outcome(0.001, 30, 2.0)]
+    page = pareto_page(result(rows, max_drop=0.01, winner=1, warnings=("nothing gains <b>",), log=("tried `a`",)))
+    assert all(
+        part in page for part in ("<svg", "goals met", "drop of top1", "nothing gains &lt;b&gt;", "<code>a</code>")
+    )
+    assert "http" not in page.replace("http-equiv", "")

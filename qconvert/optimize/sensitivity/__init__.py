@@ -6,7 +6,7 @@ from .move import MOVES, Move, listed
 from .moved import MovedPlan
 from .moves import Board, candidates, decibels, ladder
 from .screen import Screening, screen
-from .sources import ErrorSource, alternatives, sources
+from .sources import ErrorSource, alternatives, sources, under
 
 __all__ = [
     "MOVES",
@@ -26,4 +26,5 @@ __all__ = [
     "rounded",
     "screen",
     "sources",
+    "under",
 ]

@@ -40,6 +40,13 @@ class Move(Value):
         """What a rule of a recipe sets to make it."""
         return self.row.change or Change(method=self.method)
 
+    @property
+    def reason(self) -> str:
+        """What it is for, what it gains by prediction, and what it costs."""
+        before, after = ("exact" if db == float("inf") else f"{db:.1f} dB" for db in (self.before_db, self.after_db))
+        cost = f"{abs(self.us):.1f} us {'less' if self.us < 0 else 'more'} a run"
+        return f"against the error at `{self.about}`: predicted {before} -> {after}, {cost}"
+
     def __str__(self) -> str:
         names = ", ".join(self.names[:3]) + (f" and {len(self.names) - 3} more" if len(self.names) > 3 else "")
         around = f" (around `{self.about}`)" if self.about and self.about not in self.names else ""

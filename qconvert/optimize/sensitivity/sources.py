@@ -71,6 +71,14 @@ def alternatives(
     )
 
 
+def under(draft: Draft, tensor: str, method: str, settings: Calibration) -> Draft:
+    """The draft with the ranges of another method for a tensor and those that share its scale."""
+    found = activation_params(draft.plan, draft.sketches, settings.measured(method))
+    group = draft.plan.tensors[tensor].group
+    changed = {name: found[name] for name, chosen in draft.plan.tensors.items() if chosen.group == group}
+    return draft.with_(activations={**draft.activations, **changed})
+
+
 def _equal(a: QuantParams, b: QuantParams) -> bool:
     return bool(np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point))
 

@@ -48,12 +48,7 @@ def recipe_text(recipe: Recipe, result: TuneResult) -> str:
     """The winning recipe with a comment that says what was changed, and why."""
     trial = result.trials[result.winner]
     lines = [f"Found by `qconvert tune` for {result.model}: {'; '.join(result.goals)}."]
-    lines += [
-        *(
-            f"  {step}: predicted {step.before_db:.1f} -> {step.after_db:.1f} dB for {step.us:+.1f} us"
-            for step in trial.steps
-        )
-    ]
+    lines += [f"  {step}, {step.reason}" for step in trial.steps]
     lines += [f"Not reached: {limit}" for limit in trial.limits]
     return "".join(f"# {line}\n" for line in lines) + dump(recipe)
 
