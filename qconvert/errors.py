@@ -69,6 +69,7 @@ CODES: dict[str, Code] = {
     "R015": Code("table of ranges cannot be used", "`calibration: {read: ...}` names a file that is neither a calibration cache of TensorRT nor an encodings file of AIMET, or none of its tensors is in the model. Names are those of the ONNX model's tensors; check the path, or correct the names."),
     "R100": Code("recipe overridden", "A command line option replaced a value of the recipe. The effective recipe is in the report. Put the value into the recipe if it is to stay."),
     "R101": Code("setting without effect", "The recipe or an option sets a key that nothing reads with the other settings. The result is that without it. Follow the message, or remove the key."),
+    "R102": Code("held back by a limit", "A limit in the settings of an algorithm, such as `memory`, made it work on less than it would have: fewer samples, or Gram matrices of a part of a layer's inputs at a time. The result may be a little less accurate. Raise the limit where there is room for it."),
     # --- model ------------------------------------------------------------------------------------------------------
     "M001": Code("model cannot be read", "The model file does not exist or cannot be opened. Check the path and its permissions."),
     "M002": Code("not an ONNX model", "The file is not a readable ONNX protobuf: it is truncated, empty, a pointer of a large-file store, or of another format. Copy or export it again; for Git LFS run `git lfs pull`."),

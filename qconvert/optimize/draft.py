@@ -48,11 +48,13 @@ class StepOutcome:
     Attributes:
         before, after: scores in dB.
         draft: the changed draft; None where the change was not worth keeping.
+        held_back: what limits in the step's settings have left out, in words.
     """
 
     before: float
     after: float
     draft: Draft | None
+    held_back: str = ""
 
 
 class Memo(Protocol):

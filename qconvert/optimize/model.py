@@ -23,7 +23,7 @@ class AlgorithmStep(Value):
         corrected: both are with quickly corrected biases, since a later step corrects them in earnest; that one is judged without
             and so starts lower than the step before it ends.
         kept: whether the step's change is in the result.
-        settings: with which the algorithm ran.
+        settings: with which the algorithm ran; held_back: what their limits have left out, in words.
     """
 
     name: str
@@ -33,6 +33,7 @@ class AlgorithmStep(Value):
     corrected: bool = False
     seconds: Number
     settings: dict[str, Any] = Field(default_factory=dict)
+    held_back: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Algorithm:
             errors that they make may be better once those are taken out.
         portable: the result depends on the numbers of the draft and the laboratory alone, not on predicted times, reasons or
             the target, and plans are not made again; only then it is taken over between runs (see `stored`).
+        held_back: what the limits in its settings leave out for a draft, in words; "" where they do not bind.
     """
 
     title: str
@@ -62,6 +64,7 @@ class Algorithm:
     rounds: bool = False
     settled: Callable[[Draft, Lab], Draft] | None = None
     portable: bool = False
+    held_back: Callable[[Draft, Lab, Any], str] = lambda draft, lab, settings: ""
 
 
 def in_integers(plan: Plan) -> bool:
@@ -130,6 +133,7 @@ def improve(
                 corrected=judged is not None,
                 seconds=time.perf_counter() - start,
                 settings=step.settings.model_dump(mode="json"),
+                held_back=found.held_back,
             )
         )
         best, score = (best, found.before) if found.draft is None else (found.draft, found.after)
@@ -151,4 +155,5 @@ def _outcome(step: Step, best: Draft, lab: Lab, judged: Settle | None, score: fl
     candidate = step.algorithm.run(best, lab, step.settings)
     after = lab.score(candidate, judged) if candidate is not best else before
     kept = candidate is not best and (step.always or after > before + _WORTH_DB)
-    return StepOutcome(before, after, candidate if kept else None)
+    told = step.algorithm.held_back(best, lab, step.settings)
+    return StepOutcome(before, after, candidate if kept else None, told)

@@ -22,7 +22,7 @@ from ..plan import Kind, Plan, WeightPlan
 from .codebook import on_levels
 from .draft import Draft, Lab
 from .gram import moments
-from .lockstep import Station, gains, run_layer, stacked_mean, walk
+from .lockstep import Station, gains, run_layer, stacked_mean, stations, walk
 from .rounding import Lattice, rounded
 
 
@@ -93,6 +93,37 @@ def _affordable(draft: Draft, megabytes: float) -> int:
     return max(8, int(megabytes * 1e6 / (4 * _LIVE * max(largest, 1))))
 
 
+def _blocks(shape: tuple[int, ...], block: int, settings: Reconstruction) -> list[slice]:
+    """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory; those that share a scale stay together."""
+    fitting = int((settings.memory * 1e6 / (8 * _MATRICES * shape[0])) ** 0.5)
+    size = max(1, min(settings.max_inputs, fitting))
+    size = max(block, size - size % block) if block else size
+    return [slice(start, min(start + size, shape[2])) for start in range(0, shape[2], size)]
+
+
+def held_back(draft: Draft, lab: Lab, settings: Reconstruction) -> str:
+    """What the limits of memory and inputs leave out, in words; "" where they do not bind."""
+    found, wanted = [], min(settings.samples, len(lab.fit))
+    if (count := _affordable(draft, settings.memory)) < wanted:
+        found.append(f"{count} of {wanted} samples, by `memory: {settings.memory:g}` MB")
+    split = [
+        node for node in stations(draft.reference, draft.plan) if settings.rounding and _is_split(node, draft, settings)
+    ]
+    if split:
+        first = f"`{split[0].name}`" + (f" and {len(split) - 1} more" if len(split) > 1 else "")
+        found.append(f"inputs in blocks at {first}, by `memory` or `max_inputs: {settings.max_inputs}`")
+    return "; ".join(found)
+
+
+def _is_split(node: Node, draft: Draft, settings: Reconstruction) -> bool:
+    shape, group = draft.reference.weight_shape(node.input(1)), int(node.attr("group", 1))
+    if node.op == "ConvTranspose":
+        return False
+    flat = (group, shape[0] // group, int(np.prod(shape[1:])))
+    turned = flat if node.op == "Conv" or node.attr("transB", 0) else (1, shape[1], shape[0])
+    return len(_blocks(turned, draft.plan.weights[node.name, 1].block, settings)) > 1
+
+
 @dataclass(frozen=True, eq=False)
 class _Layer:
     weights: Array | None
@@ -140,7 +171,10 @@ class _Bench:
         if self._rounding is not None and not plan.levels and not plan.block:
             return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        parts = [self._part(station, original.shape, matrix, part) for part in self._blocks(matrix.shape, plan.block)]
+        parts = [
+            self._part(station, original.shape, matrix, part)
+            for part in _blocks(matrix.shape, plan.block, self.settings)
+        ]
         if plan.levels:
             levels, found = on_levels([(p.target, p.gram, p.damping) for p in parts], plan)
             return from_matrix(node, levels, original.shape).astype(np.float32), replace(found, axis=plan.axis)
@@ -163,13 +197,6 @@ class _Bench:
         factors = gains(station.wanted_out, produced, 1 if node.op == "Conv" else -1)
         new = self._with_room(node, replace(params, scale=(params.scale * factors).astype(np.float32)))
         return dequantize(quantize(weights, params), new), new
-
-    def _blocks(self, shape: tuple[int, ...], block: int) -> list[slice]:
-        """Inputs [K] of weights [G, O/G, K] in blocks whose Gram matrices fit into memory; those that share a scale stay together."""
-        fitting = int((self.settings.memory * 1e6 / (8 * _MATRICES * shape[0])) ** 0.5)
-        size = max(1, min(self.settings.max_inputs, fitting))
-        size = max(block, size - size % block) if block else size
-        return [slice(start, min(start + size, shape[2])) for start in range(0, shape[2], size)]
 
     def _part(self, station: Station, kernel: tuple[int, ...], matrix: Array, inputs: slice) -> _Part:
         node, settings = station.node, self.settings

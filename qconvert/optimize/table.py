@@ -11,7 +11,7 @@ from .mixed import MixedPrecision, mixed_precision
 from .model import Algorithm, in_integers
 from .prune import Pruning, prune
 from .ranges import RangeChoice, choose_ranges
-from .reconstruct import Reconstruction, corrected, reconstruct
+from .reconstruct import Reconstruction, corrected, held_back, reconstruct
 from .refine import Refinement, refine
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -56,6 +56,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         afresh=True,
         rounds=True,
         portable=True,
+        held_back=held_back,
     ),
     "half": Algorithm(
         "operators whose rounding to 16 bits costs most stay in float32", HalfPrecision, half_precision, applies=in_half

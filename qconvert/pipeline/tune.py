@@ -16,7 +16,7 @@ from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
 from ..optimize.sensitivity import Board, Move, Sight, alternatives, candidates, ladder, look, under
 from ..recipe import Recipe, Regression, dump
-from ..report.html import title_of
+from ..report.page import title_of
 from ..report.pareto import pareto_page
 from ..tune import (
     Goals,

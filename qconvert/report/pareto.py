@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..tune.model import Trial, TuneResult
 from .charts import Tick, at
-from .html import page
+from .page import page
 from .rows import EXACT_DB
 from .words import decibel, number, size
 

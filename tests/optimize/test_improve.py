@@ -9,11 +9,13 @@ from quantize_support import bench, random, text_model
 from qconvert.calibrate import activation_params, fake_quantize
 from qconvert.canonicalize.opset import raise_opset
 from qconvert.optimize import ALGORITHMS, Step, improve, split
+from qconvert.optimize.draft import Forgetful
 from qconvert.optimize.lockstep import run_layer, stations, walk
 from qconvert.optimize.mixed import MixedPrecision, mixed_precision
 from qconvert.optimize.ranges import RangeChoice, choose_ranges
 from qconvert.optimize.reconstruct import Reconstruction, reconstruct
-from qconvert.optimize.sensitivity import rounded
+from qconvert.optimize.sensitivity import alternatives, rounded, under
+from qconvert.plan import Kind
 from qconvert.recipe.types import Recipe
 from qconvert.runtime import opened
 
@@ -166,6 +168,64 @@ def test_mixed_precision_finds_the_poisoned_tensor():
 def test_mixed_precision_leaves_good_models_alone():
     draft, lab = laboratory(net())
     assert mixed_precision(draft, lab, MixedPrecision()) is draft
+
+
+class Flat(Forgetful):
+    """A laboratory's memory by which every draft scores the same."""
+
+    count = 0
+
+    def score(self, about, draft, make):
+        self.count += 1
+        return 10.0
+
+
+def test_mixed_precision_ends_early_where_predictions_do_not_come_true():
+    draft, lab = laboratory(net(outlier=3_000.0))
+    flat = Flat()
+    assert mixed_precision(draft, replace(lab, memo=flat), MixedPrecision(speedup=0.0, integer_macs=0.0)) is draft
+    assert 2 < flat.count <= 4, "the draft, the moves together, and the draft reconstructed as quickly as these"
+
+
+def float_layers(draft):
+    return sum(p.kind is Kind.FLOAT and p.macs > 0 for p in draft.plan.nodes.values())
+
+
+class Saturating(Forgetful):
+    """A laboratory's memory by which two layers in float gain much, and every further one nothing."""
+
+    def score(self, about, draft, make):
+        return 18.0 if float_layers(draft) >= 2 else 9.0
+
+
+def test_mixed_precision_takes_back_what_gains_nothing():
+    layers = [f"v{i + 1} = MatMul(v{i}, w{i})" for i in range(8)]
+    text = f"(float[1,8,8,8] v0) => (float[1,8,8,8] v8) {{ {' '.join(layers)} }}"
+    graph = text_model(text, **{f"w{i}": random(8, 8, seed=i) for i in range(8)})
+    rng = np.random.default_rng(0)
+    feeds = [{"v0": rng.standard_normal((1, 8, 8, 8)).astype(np.float32)} for _ in range(16)]
+    draft, lab = bench(graph, feeds, RECIPE)
+    settings = MixedPrecision(speedup=0.0, integer_macs=0.0, gain=0.1, rounds=1)
+    after = mixed_precision(draft, replace(lab, memo=Saturating()), settings)
+    assert 2 <= float_layers(after) <= 3, "a change may leave two layers float"
+
+
+def test_what_limits_leave_out_is_told():
+    draft, lab = laboratory(net())
+    steps = [Step("reconstruct", ALGORITHMS["reconstruct"], Reconstruction(memory=m)) for m in (1000.0, 0.001)]
+    told = [improve(draft, lab, [step], lambda done, total: None)[1][0].held_back for step in steps]
+    assert told[0] == ""
+    assert "8 of 20 samples, by `memory: 0.001` MB" in told[1]
+    assert "inputs in blocks at `n_a`" in told[1]
+
+
+def test_a_draft_under_another_range_method_differs_in_one_group():
+    draft, _ = laboratory(net())
+    after = under(draft, "r", "min-max", RECIPE.calibration)
+    changed = {name for name in draft.activations if after.activations[name] is not draft.activations[name]}
+    assert changed == {n for n, t in draft.plan.tensors.items() if t.group == draft.plan.tensors["r"].group}
+    (other,) = alternatives(draft, ["r"], RECIPE.calibration, ["min-max"])
+    assert after.activations["r"].scale == other.params.scale != draft.activations["r"].scale
 
 
 def test_steps_that_do_not_help_are_not_kept():

@@ -23,7 +23,6 @@ from .sources import ErrorSource
 from .tape import Tape, start
 
 OPSET = 18  # ScatterElements adds up from here on
-_SHAPES = 2  # input shapes whose sessions are kept: each holds the weights and their errors
 DIRECTIONS = 32
 
 
@@ -83,12 +82,26 @@ def screen(
     raised = raise_opset(graph, OPSET).graph.with_(outputs=tuple(probes))
     bench = _Bench(raised, found, threads)
     each = max(1, directions // max(len(feeds), 1))
-    for n, feed in enumerate(feeds):
-        if n and enough():
+    for done, (n, feed) in enumerate(_by_shape(feeds)):
+        if done and enough():
             break
         bench.take(feed, n, each)
-        progress(n + 1, len(feeds))
+        progress(done + 1, len(feeds))
     return bench.result()
+
+
+def _by_shape(feeds: Sequence[Feed]) -> list[tuple[int, Feed]]:
+    """Numbered samples, those of equal shapes side by side: a session for each shape is made once, and one is held at a time."""
+    first: dict[_Shape, int] = {}
+    rows = [(n, feed, first.setdefault(_shape(feed), n)) for n, feed in enumerate(feeds)]
+    return [(n, feed) for n, feed, _ in sorted(rows, key=lambda row: (row[2], row[0]))]
+
+
+_Shape = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _shape(feed: Feed) -> _Shape:
+    return tuple((name, tuple(array.shape)) for name, array in feed.items())
 
 
 class _Bench:
@@ -99,7 +112,7 @@ class _Bench:
         self._options = Options(
             optimize=False, threads=threads
         )  # the graphs have thousands of nodes, which optimizing would take minutes for
-        self._made: dict[tuple[tuple[str, tuple[int, ...]], ...], tuple[_Errors, Session, _Products, Session]] = {}
+        self._made: dict[_Shape, tuple[_Errors, Session, _Products, Session]] = {}
         self._rows: list[Array] = []
         self._sums: list[list[list[Array]]] = []
         self._signals: list[Array] = []
@@ -133,10 +146,9 @@ class _Bench:
             self._peaks[name] = np.maximum(self._peaks.get(name, 0.0), got[value])
 
     def _at(self, feed: Feed) -> tuple[_Errors, Session, _Products, Session]:
-        key = tuple((name, tuple(array.shape)) for name, array in feed.items())
+        key = _shape(feed)
         if key not in self._made:
-            while len(self._made) >= _SHAPES:
-                self._made.pop(next(iter(self._made)))
+            self._made.clear()  # each holds the weights and their errors
             errors = _Errors(self._graph, self._sources, feed)
             products = _Products(self._graph, self._sources, feed)
             with opened(errors.graph, self._options) as first, opened(products.graph, self._options) as second:

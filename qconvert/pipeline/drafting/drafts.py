@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from ...calibrate import Sketch
 from ...data import Dataset
+from ...errors import Diagnostic, Severity
 from ...optimize import AlgorithmStep, Draft, Lab, applicable, improve
 from ...recipe import Recipe, SourceMap
 from ..events import Stages
@@ -73,6 +74,11 @@ def drafted(
         # sums in another order would give other bytes, and small products are faster so
         with stages.stage("optimize") as progress, threadpool_limits(1, "blas"):
             draft, done = improve(draft, judge, steps, progress, enough)
-        stages.note(*(memo.notes(len(done)) if memo is not None else ()))
+        stages.note(*(memo.notes(len(done)) if memo is not None else ()), *map(_told, (s for s in done if s.held_back)))
     skipped = tuple(step.name for step in steps[len(done) :])
     return Drafted(rewritten(planned, draft.plan, draft.reference), draft, lab, done, skipped)
+
+
+def _told(step: AlgorithmStep) -> Diagnostic:
+    text = f"{step.name} worked on less than it would have: {step.held_back}"
+    return Diagnostic("R102", text, "algorithms", "raise the limit where there is room for it", Severity.NOTE)

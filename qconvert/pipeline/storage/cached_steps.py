@@ -57,11 +57,11 @@ class CachedMemo:
 
 
 def _written(made: StepOutcome, start: Draft) -> bytes:
-    head = json.dumps([float(made.before), float(made.after)]).encode()
+    head = json.dumps([float(made.before), float(made.after), made.held_back]).encode()
     return head + b"\n" + (b"" if made.draft is None else written(made.draft, start))
 
 
 def _read(content: bytes, start: Draft) -> StepOutcome:
     head, _, rest = content.partition(b"\n")
-    before, after = json.loads(head)
-    return StepOutcome(before, after, read(rest, start) if rest else None)
+    before, after, told = json.loads(head)
+    return StepOutcome(before, after, read(rest, start) if rest else None, told)
