@@ -13,7 +13,8 @@ _SLIDING = ("Conv", "MaxPool", "AveragePool", "LpPool")
 def explicit_pads(graph: Graph) -> Rewrite:
     """Write out the pads that SAME_UPPER, SAME_LOWER and VALID stand for.
 
-    Exact: the pads are what the runtime computes from the input's size, which therefore has to be static for SAME; VALID is zero.
+    Exact: the pads are what the runtime computes from the input's size, which therefore has to be static for SAME, but for
+    axes of stride 1, where it does not matter; VALID is zero.
     """
     return sweep(graph, _attempt)
 
@@ -37,10 +38,13 @@ def _pads(graph: Graph, node: Node, mode: str) -> tuple[int, ...] | str:
         return "needs a kernel of known size"
     if mode == "VALID":
         return (0,) * (2 * len(kernel))
-    sizes = static_dims((graph.type_of(node.inputs[0]).shape or (None,) * 3)[2:])
-    if sizes is None or node.attr("ceil_mode", 0):
-        return "with ceil_mode has no explicit form" if sizes else "needs a static input size"
+    if node.attr("ceil_mode", 0):
+        return "with ceil_mode has no explicit form"
     strides, dilations = (node.attr(name) or (1,) * len(kernel) for name in ("strides", "dilations"))
+    shape = (graph.type_of(node.inputs[0]).shape or ())[2:] or (None,) * len(kernel)
+    sizes = static_dims(tuple(1 if step == 1 else size for size, step in zip(shape, strides, strict=True)))
+    if sizes is None:
+        return "needs a static input size"
     total = [_same(*numbers) for numbers in zip(sizes, kernel, strides, dilations, strict=True)]
     less, more = [t // 2 for t in total], [t - t // 2 for t in total]
     return (*less, *more) if mode == "SAME_UPPER" else (*more, *less)

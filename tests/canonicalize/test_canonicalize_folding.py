@@ -371,7 +371,10 @@ def test_pad_moves_into_conv(pad: str, conv: str) -> None:
         ("[p] a = Pad(x, p, one) [l] y = Conv(a, w)", "its value is not the constant 0"),
         ("[p] a = Pad(x, crop) [l] y = Conv(a, w)", "it crops"),
         ("[i] i = Neg(p) [k] k = Mul(i, n) [p] a = Pad(x, k) [l] y = Conv(a, w)", "its amounts are not constant"),
-        ('[p] a = Pad(x, p) [l] y = Conv<auto_pad="SAME_UPPER">(a, w)', "the Conv has auto_pad SAME_UPPER"),
+        (
+            '[p] a = Pad(x, p) [l] y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(a, w)',
+            "the Conv has auto_pad SAME_UPPER",
+        ),
         ("[p] a = Pad(x, p) [l] y = MaxPool<kernel_shape=[2,2]>(a)", None),
         ("[p] a = Pad(x, channels) [l] y = Conv(a, v)", None),
     ],
@@ -423,13 +426,17 @@ def test_auto_pad(mode: str, stride: int, call: str) -> None:
     assert "auto_pad" not in result.graph.nodes[0].attributes
 
 
-def test_auto_pad_of_a_dynamic_size_stays() -> None:
-    result = check(
-        model(
-            '(float[1,4,H,W] x) => (float[1,8,H,W] y) { [l] y = Conv<auto_pad="SAME_UPPER">(x, w) }',
-            weights={"w": random(8, 4, 2, 2)},
-        )
-    )
+OPEN = '(float[1,4,H,W] x) => (float[1,8,P,Q] y) {{ [l] y = Conv<auto_pad="{}", strides=[{},1]>(x, w) }}'
+
+
+@pytest.mark.parametrize(("mode", "pads"), [("SAME_UPPER", (0, 1, 1, 1)), ("SAME_LOWER", (1, 1, 0, 1))])
+def test_auto_pad_of_an_open_size_is_known_where_steps_are_of_one(mode: str, pads: tuple[int, ...]) -> None:
+    result = check(model(OPEN.format(mode, 1), weights={"w": random(8, 4, 2, 3)}))
+    assert result.graph.nodes[0].attr("pads") == pads
+
+
+def test_auto_pad_of_an_open_size_stays_where_it_decides() -> None:
+    result = check(model(OPEN.format("SAME_UPPER", 2), weights={"w": random(8, 4, 2, 2)}))
     assert reasons(result) == ["l: Conv is left as it is: auto_pad SAME_UPPER needs a static input size"]
 
 

@@ -14,6 +14,8 @@ from qconvert.runtime import opened
 CASES = {
     "conv": ("y = Conv<pads=[1,1,1,1]>(x, w)", {"w": random(6, 4, 3, 3)}),
     "conv strided": ("y = Conv<pads=[1,1,0,0], strides=[2,2]>(x, w)", {"w": random(6, 4, 3, 3)}),
+    "conv same": ("y = Conv<auto_pad=\"SAME_UPPER\", strides=[2,2]>(x, w)", {"w": random(6, 4, 3, 3)}),
+    "pool same": ("y = AveragePool<auto_pad=\"SAME_LOWER\", kernel_shape=[2,2], strides=[2,2], count_include_pad=1>(x)", {}),
     "conv dilated": ("y = Conv<dilations=[2,2]>(x, w)", {"w": random(6, 4, 2, 2)}),
     "depthwise": ("y = Conv<group=4, pads=[1,1,1,1]>(x, w)", {"w": random(4, 1, 3, 3)}),
     "depthwise strided": ("y = Conv<group=4, pads=[1,1,1,1], strides=[2,2]>(x, w)", {"w": random(4, 1, 3, 3)}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...canonicalize.auto_pad import explicit_pads
 from ...graph import Array, Graph, Node, TensorType, Weight, weight
 from ...runtime import Feed, observe
 
@@ -109,4 +110,12 @@ def start(graph: Graph, feed: Feed) -> Tape:
     shapes = {name: tuple(array.shape) for name, array in seen.items()}
     shapes |= {name: graph.weight_shape(name) for name in graph.weights}
     small = {name: array for name, array in seen.items() if array.dtype.kind in "iub" and prod(array.shape) <= 1 << 20}
-    return Tape(graph, shapes, small)
+    return Tape(_padded(graph, shapes), shapes, small)
+
+
+def _padded(graph: Graph, shapes: Shapes) -> Graph:
+    """The graph with pads in the place of `auto_pad`, which the sizes at hand decide."""
+    if all(node.attr("auto_pad", "NOTSET") == "NOTSET" for node in graph.nodes):
+        return graph
+    types = {name: TensorType(graph.type_of(name).dtype, shape) for name, shape in shapes.items()}
+    return explicit_pads(graph.with_(types={**graph.types, **types})).graph.with_(types=graph.types)
