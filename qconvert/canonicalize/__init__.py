@@ -33,6 +33,7 @@ from .no_ops import drop_no_ops
 from .opset import raise_opset
 from .rewrite import Rewrite, Rule
 from .stem_channels import pad_stem_channels
+from .unfuse import unfuse
 from .unroll import unroll, why_not_unrolled
 from .whole_pool import whole_pool
 
@@ -57,6 +58,7 @@ RULES: dict[str, Rule] = {
     "inputs": Rule(weights_out_of_inputs, "weights that are graph inputs too -> plain weights"),
     "dead-code": Rule(drop_dead_code, "unused nodes and weights removed"),
     "constants": Rule(constants_to_weights, "Constant nodes -> weights"),
+    "unfuse": Rule(unfuse, "operators fused by onnxruntime -> standard operators"),
     "no-ops": Rule(drop_no_ops, "Identity, Dropout and Cast to the same type removed"),
     "fold-constants": Rule(fold_constants, "results known beforehand -> weights"),
     "auto-pad": Rule(explicit_pads, "auto_pad -> explicit pads"),

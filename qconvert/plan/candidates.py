@@ -111,7 +111,9 @@ def _barred(node: Node, graph: Graph, target: Target, rule: Change, masked: froz
     if not any(_is_float(graph, name) for name in (*node.inputs, *node.outputs) if name):
         return Reason("P005", f"{node.op} works on {_types(node, graph)}, only floats are quantized")
     if spec(node) is None:
-        return Reason("P001", f"no integer kernel for {node.key}")
+        laid_out = node.domain == "com.microsoft.nchwc"
+        text = ", which onnxruntime's optimizer made for one machine: give the model from before it" if laid_out else ""
+        return Reason("P001", f"no integer kernel for {node.key}{text}")
     other = next((t.dtype for o in node.outputs if (t := graph.type_of(o)).dtype not in ("float32", None)), None)
     if other is not None and not (node.op in _INDICES and target.placement.whole):
         return Reason("P005", f"{node.op} writes {other}, only float32 is quantized")
