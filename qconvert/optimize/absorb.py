@@ -17,7 +17,7 @@ from ..data.settings import Settings
 from ..graph import Array, Edit, Graph, Node
 from ..runtime import Options, opened
 from .draft import Draft, Lab
-from .reconstruct import to_matrix
+from .fitting import to_matrix
 
 
 class Absorption(Settings):

@@ -20,10 +20,11 @@ from ..calibrate import QuantParams
 from ..data.settings import Settings
 from ..graph import Array, Graph, Node
 from .draft import Draft, Lab
+from .fitting import from_matrix, lattice_of, to_matrix
 from .gptq import Limits, nearest
 from .gram import moments, rows
 from .lockstep import Station
-from .reconstruct import Reconstruction, from_matrix, lattice_of, reconstruct_by, to_matrix
+from .reconstruct import Reconstruction, reconstruct_by
 
 
 class AdaRound(Settings):

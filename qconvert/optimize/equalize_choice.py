@@ -16,9 +16,9 @@ from ..plan import Kind, Plan, WeightPlan
 from ..recipe.types import Calibration
 from ..runtime import Feed
 from .equalize_groups import Group, Stake
+from .fitting import to_matrix
 from .gram import rows as rows_of
 from .lockstep import DYNAMIC
-from .reconstruct import to_matrix
 
 SAMPLES = 16
 _VALUES = 65_536  # of one layer's inputs that are kept of each sample

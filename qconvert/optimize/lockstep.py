@@ -29,12 +29,21 @@ class Station:
     Attributes:
         wanted_in, wanted_out: FP32 input and output.
         got_in: input as the quantized graph delivers it.
+        beside: what the output is added to lacks in the quantized graph, where that is known already: FP32 less delivered.
     """
 
     node: Node
     wanted_in: Sequence[Array]
     wanted_out: Sequence[Array]
     got_in: Sequence[Array]
+    beside: Sequence[Array] | None = None
+
+    @property
+    def aim(self) -> Sequence[Array]:
+        """The output with which the sum behind it would be that of FP32, one array a sample."""
+        if self.beside is None:
+            return self.wanted_out
+        return [wanted + lack for wanted, lack in zip(self.wanted_out, self.beside, strict=True)]
 
 
 Visit = Callable[[Station], tuple[Array, Array | None]]
@@ -61,16 +70,35 @@ def walk(reference: Graph, quantized: Graph, plan: Plan, feeds: Sequence[Feed], 
         visit: returns the weight and bias with which the quantized run goes on, as real values.
     """
     wanted, got = _Run(reference, feeds, threads), _Run(quantized, feeds, threads)
+    waiting = {node.name for node in stations(reference, plan)}
     for node in stations(reference, plan):
         here = quantized.by_name[node.name]
         wanted_in, wanted_out = wanted.values(node.input(0)), wanted.values(node.output)
         got_in = [array.astype(np.float32, copy=False) for array in got.values(here.input(0))]
         if plan.nodes[node.name].kind is Kind.DYNAMIC:
             got_in = [_dynamic(array) for array in got_in]
-        weights, bias = visit(Station(node, wanted_in, wanted_out, got_in))
+        beside = _beside(node, wanted, got, waiting)
+        weights, bias = visit(Station(node, wanted_in, wanted_out, got_in, beside))
+        waiting.discard(node.name)
         dtype = np.dtype(quantized.type_of(here.output).dtype or "float32")  # float16 where the rest of the file is
         got.put(here, [y.astype(dtype, copy=False) for y in run_layer(node, got_in, weights, bias, threads)])
         wanted.done(node)
+
+
+def _beside(node: Node, wanted: _Run, got: _Run, waiting: set[str]) -> list[Array] | None:
+    """What the other side of an addition behind a layer lacks; None where there is none, or it comes later."""
+    readers = wanted.graph.consumers_of(node.output)
+    if len(readers) != 1 or readers[0].op != "Add" or node.output in wanted.graph.outputs:
+        return None
+    add, here = readers[0], got.graph.by_name.get(readers[0].name)
+    side = 1 - add.inputs.index(node.output)
+    names = (add.input(side), here.input(side) if here is not None else "")
+    if here is None or not all(run.within_reach(n, waiting) for run, n in zip((wanted, got), names, strict=True)):
+        return None
+    pairs = list(zip(wanted.values(names[0]), got.values(names[1]), wanted.values(node.output), strict=True))
+    if any(not w.shape == g.shape == y.shape for w, g, y in pairs):
+        return None
+    return [(w - g).astype(np.float32, copy=False) for w, g, _ in pairs]
 
 
 def _dynamic(array: Array) -> Array:
@@ -99,7 +127,7 @@ class _Run:
     """One graph on its way through the samples: values are computed when they are asked for and dropped when nobody needs them."""
 
     def __init__(self, graph: Graph, feeds: Sequence[Feed], threads: int) -> None:
-        self._graph, self._threads = graph, threads
+        self.graph, self._threads = graph, threads
         self._known: dict[str, list[Array]] = {name: [feed[name] for feed in feeds] for name in graph.feeds}
         self._left = {name: {n.name for n in users} for name, users in graph.consumers.items()}
         self._executed: set[str] = set()
@@ -109,6 +137,12 @@ class _Run:
         if name not in self._known:
             self._compute(name)
         return self._known[name]
+
+    def within_reach(self, name: str, waiting: set[str]) -> bool:
+        """Whether a value can be computed before some nodes have run."""
+        if name in self.graph.weights:
+            return False
+        return name in self._known or not any(node.name in waiting for node in self._needed(name))
 
     def put(self, node: Node, outputs: list[Array]) -> None:
         """Provide the first output of a node from outside."""
@@ -150,14 +184,14 @@ class _Run:
         wanted: set[str] = set()
         frontier = [name]
         while frontier:
-            node = self._graph.producer.get(frontier.pop())
+            node = self.graph.producer.get(frontier.pop())
             if node is not None and node.name not in wanted and not all(o in self._known for o in node.outputs if o):
                 wanted.add(node.name)
                 frontier.extend(r for r in node.reads if r not in self._known)
-        return [node for node in self._graph.nodes if node.name in wanted]
+        return [node for node in self.graph.nodes if node.name in wanted]
 
     def _piece(self, nodes: list[Node], sources: tuple[str, ...], wanted: tuple[str, ...]) -> Graph:
-        graph = self._graph
+        graph = self.graph
         read = {r for node in nodes for r in node.reads}
         weights = {name: w for name, w in graph.weights.items() if name in read}
         types = {name: graph.type_of(name) for name in (*sources, *wanted)}

@@ -23,9 +23,9 @@ from ..graph import Array, Edit, Graph, Node
 from ..ops import spec
 from ..runtime import Feed, Options, opened
 from .draft import Draft, Lab
+from .fitting import from_matrix, to_matrix
 from .gptq import inverse_factor
 from .gram import rows
-from .reconstruct import from_matrix, to_matrix
 
 _BLOCK = 128
 _FOUR = 4

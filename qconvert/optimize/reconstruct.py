@@ -2,8 +2,10 @@
 
 For a layer with FP32 input x and output y = W x, and the input q that the quantized part before it delivers, GPTQ rounds W
 under G = E[q qᵀ] (inputs centred where there is a bias), and the mean of the error that remains goes into the bias (Nagel et al. 2019, section 4.2,
-measured instead of modelled). With `asymmetric` the rounding aims at W' = W C G⁻¹, C = E[x qᵀ], the real weights with the least
-error E |W x - W' q|²; that shrinks the signal a little in every layer, which pays only where rounding is coarse.
+measured instead of modelled). With `asymmetric` the rounding aims at W' = W + E[e qᵀ] G⁻¹, e = y - W q, the real weights with the
+least error E |y - W' q|²; that shrinks the signal a little in every layer, which pays only where rounding is coarse. There, too,
+y is what the sum behind the layer needs where it is added to a value that is in error itself, and how far
+moments are trusted is found out on half of the samples (see `fitting`).
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ from ..graph import Array, Edit, Node
 from ..plan import Kind, Plan, WeightPlan
 from .codebook import on_levels
 from .draft import Draft, Lab
-from .gram import moments
+from .fitting import Part, fitted, from_matrix, suited_pull, targets, to_matrix
+from .gram import sums
 from .lockstep import Station, gains, run_layer, stacked_mean, stations, walk
-from .rounding import Lattice, rounded
 
 
 class Reconstruction(Settings):
@@ -37,10 +39,11 @@ class Reconstruction(Settings):
     )
     asymmetric: bool | None = Field(
         default=None,
-        description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8; by default for codebooks of up to 4 bits",
+        description="aim at the FP32 output of the FP32 input, not of the delivered input; pays at few bits, shrinks the signal at 8; by default below 8 bits, and for codebooks of up to 4",
     )
     damping: Annotated[float, Field(gt=0)] = Field(
-        default=0.01, description="share of the mean diagonal added to Gram matrices; ten times that where rows are few"
+        default=0.01,
+        description="share of the mean diagonal added to Gram matrices; ten times that where rows are few, and below 8 bits",
     )
     samples: Annotated[int, Field(ge=1)] = Field(default=64, description="samples to learn from, at most")
     max_inputs: Annotated[int, Field(gt=0)] = Field(
@@ -80,9 +83,10 @@ def corrected(draft: Draft, lab: Lab) -> Draft:
 
 
 _PREVIEW = 16
-_FEW_BITS = 4
+_FEW_BITS, _MANY_BITS = 4, 8
+_ENOUGH = 8  # samples, to judge with half of them
 _MATRICES = 5  # that live at once: the Gram matrix, damped, inverse, factor, copy
-_LIVE = 6  # tensors of the largest size that live at once, in both graphs together
+_LIVE = 8  # tensors of the largest size that live at once, in both graphs together
 
 
 def _affordable(draft: Draft, megabytes: float) -> int:
@@ -171,19 +175,18 @@ class _Bench:
         if self._rounding is not None and not plan.levels and not plan.block:
             return dequantize(self._rounding(station, original, params).astype(params.format.dtype), params), params
         matrix = to_matrix(node, original)  # [G, O/G, K]
-        parts = [
-            self._part(station, original.shape, matrix, part)
-            for part in _blocks(matrix.shape, plan.block, self.settings)
-        ]
+        parts = self._parts(station, original, matrix, plan)
         if plan.levels:
             levels, found = on_levels([(p.target, p.gram, p.damping) for p in parts], plan)
             return from_matrix(node, levels, original.shape).astype(np.float32), replace(found, axis=plan.axis)
         coarse = plan.axis is None or plan.format.bits < 8
-        whole = from_matrix(node, np.concatenate([part.target for part in parts], axis=2), original.shape)
+        target = np.concatenate([part.target for part in parts], axis=2)
+        whole = from_matrix(node, target, original.shape)
         method = "min-max" if coarse and not plan.block and len(parts) == 1 else self.lab.calibration.weights
-        codes, params = _rounded(parts, constant_params(whole.astype(np.float32), plan, method), coarse)
+        codes, params = fitted(parts, constant_params(whole.astype(np.float32), plan, method), coarse)
         params = self._with_room(node, params)
-        return dequantize(from_matrix(node, codes, original.shape).astype(params.format.dtype), params), params
+        codes = from_matrix(node, codes, original.shape)
+        return dequantize(codes.astype(params.format.dtype), params), params
 
     def _scaled(
         self, station: Station, weights: Array, params: QuantParams, bias: Array | None
@@ -198,20 +201,56 @@ class _Bench:
         new = self._with_room(node, replace(params, scale=(params.scale * factors).astype(np.float32)))
         return dequantize(quantize(weights, params), new), new
 
-    def _part(self, station: Station, kernel: tuple[int, ...], matrix: Array, inputs: slice) -> _Part:
-        node, settings = station.node, self.settings
-        asymmetric = self._aims_at_float(node)
-        wanted = station.wanted_in if asymmetric else None
-        found = moments(node, kernel, wanted, station.got_in, self._corrects(node), inputs)
-        target = matrix[..., inputs]
-        damping = settings.damping * (10 if found.rows < 4 * target.shape[2] else 1)
-        aimed = _targets(target, found.gram, found.cross, damping) if asymmetric else target
-        return _Part(inputs, aimed, found.gram, damping)
+    def _parts(self, station: Station, original: Array, matrix: Array, plan: WeightPlan) -> list[Part]:
+        """What is rounded, in blocks of inputs; each aims at what those before it leave over."""
+        node, threads = station.node, self.lab.options.threads
+        lacking = self._lacking(station, original, plan)
+        parts: list[Part] = []
+        for inputs in _blocks(matrix.shape, plan.block, self.settings):
+            part = self._part(station, original.shape, matrix[..., inputs], inputs, lacking, plan)
+            parts.append(part)
+            if lacking is not None and inputs.stop < matrix.shape[2]:
+                change = np.zeros_like(matrix)
+                change[..., inputs] = part.target - matrix[..., inputs]
+                weights = from_matrix(node, change, original.shape).astype(np.float32)
+                made = run_layer(node, station.got_in, weights, None, threads)
+                lacking = [e - m for e, m in zip(lacking, made, strict=True)]
+        return parts
 
-    def _aims_at_float(self, node: Node) -> bool:
+    def _part(
+        self,
+        station: Station,
+        kernel: tuple[int, ...],
+        matrix: Array,
+        inputs: slice,
+        lacking: Sequence[Array] | None,
+        plan: WeightPlan,
+    ) -> Part:
+        node, got, centred = station.node, station.got_in, self._corrects(station.node)
+        halves = [
+            sums(node, kernel, None if lacking is None else lacking[n::2], got[n::2], inputs)
+            for n in range(min(2, len(got)))
+        ]
+        found = sum(halves[1:], halves[0]).moments(centred)
+        few = found.rows < 4 * matrix.shape[2] or plan.format.bits < _MANY_BITS
+        pull = damping = self.settings.damping * (10 if few else 1)
+        if lacking is not None and len(got) >= _ENOUGH:
+            first, second = (half.moments(centred) for half in halves)
+            pull = suited_pull(matrix, (first, second), damping)
+        return Part(inputs, targets(matrix, found.gram, found.cross, pull), found.gram, damping)
+
+    def _lacking(self, station: Station, original: Array, plan: WeightPlan) -> list[Array] | None:
+        """What the output lacks on the delivered input with the real weights, one array a sample; None where that is not asked."""
+        if not self._aims_at_float(plan):
+            return None
+        node = station.node
+        bias = self.draft.reference.constant(node.input(2)) if node.input(2) else None
+        made = run_layer(node, station.got_in, original, bias, self.lab.options.threads)
+        return [wanted - m for wanted, m in zip(station.aim, made, strict=True)]
+
+    def _aims_at_float(self, plan: WeightPlan) -> bool:
         """Whether the output of the FP32 input is what the layer's weights are fitted to."""
-        plan = self.draft.plan.weights[node.name, 1]
-        coarse = bool(plan.levels) and plan.format.bits <= _FEW_BITS
+        coarse = plan.format.bits <= _FEW_BITS if plan.levels else plan.format.bits < _MANY_BITS
         return coarse if self.settings.asymmetric is None else self.settings.asymmetric
 
     def _with_room(self, node: Node, params: QuantParams) -> QuantParams:
@@ -231,7 +270,7 @@ class _Bench:
             return None
         axis = 1 if node.op in ("Conv", "ConvTranspose") else -1
         produced = run_layer(node, station.got_in, weights, bias, self.lab.options.threads)
-        shift, error, _ = stacked_mean([w - p for w, p in zip(station.wanted_out, produced, strict=True)], axis)
+        shift, error, _ = stacked_mean([w - p for w, p in zip(station.aim, produced, strict=True)], axis)
         correction = shift * np.maximum(0.0, 1.0 - np.square(error) / np.maximum(np.square(shift), 1e-30))
         start = np.zeros(correction.shape) if bias is None else np.broadcast_to(bias.reshape(-1), correction.shape)
         return np.asarray(start + correction, dtype=np.float32)
@@ -257,74 +296,3 @@ def simulated(plan: Plan) -> Plan:
     kinds = (Kind.DYNAMIC, Kind.WEIGHT_ONLY)
     nodes = {name: replace(p, kind=Kind.FLOAT) if p.kind in kinds else p for name, p in plan.nodes.items()}
     return replace(plan, nodes=nodes)
-
-
-def to_matrix(node: Node, array: Array) -> Array:
-    """Weights as [groups, outputs of a group, inputs], float64."""
-    if node.op == "Conv":
-        group = int(node.attr("group", 1))
-        return array.reshape(group, array.shape[0] // group, -1).astype(np.float64)
-    matrix = array if node.op == "Gemm" and node.attr("transB", 0) else array.T
-    return matrix[None].astype(np.float64)
-
-
-def from_matrix(node: Node, matrix: Array, shape: tuple[int, ...]) -> Array:
-    """Back from `to_matrix` to the weight's own shape."""
-    if node.op == "Conv":
-        return matrix.reshape(shape)
-    return matrix[0] if node.op == "Gemm" and node.attr("transB", 0) else np.ascontiguousarray(matrix[0].T)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Some inputs of a layer, with the weights [G, O, K] to round and the Gram matrices [G, K, K]."""
-
-    inputs: slice
-    target: Array
-    gram: Array
-    damping: float
-
-
-def _rounded(parts: Sequence[_Part], params: QuantParams, thorough: bool) -> tuple[Array, QuantParams]:
-    """Codes [G, O, K] and parameters; powers of two, and scales of channels that are rounded in parts, stay as they are."""
-    first, inputs = parts[0].target, sum(part.target.shape[2] for part in parts)
-    lattice = lattice_of(params, (*first.shape[:2], inputs))
-    fixed = params.format.exponents is not None or (len(parts) > 1 and not params.block)
-    done = [rounded(p.target, p.gram, lattice.part(p.inputs), p.damping, thorough, fixed) for p in parts]
-    codes = np.concatenate([found for found, _ in done], axis=2)
-    if params.block:
-        scale, low = (np.concatenate([getattr(g, name) for _, g in done], axis=2) for name in ("scale", "low"))
-    else:
-        scale, low = done[0][1].scale, done[0][1].low
-    lattice = replace(lattice, scale=scale, low=low)
-    zeros = params.format.qmin - lattice.each(low, inputs)
-    return codes + zeros, params if fixed else _of_lattice(lattice, params)
-
-
-def lattice_of(params: QuantParams, shape: tuple[int, ...]) -> Lattice:
-    """What weights [G, O, K] can become under parameters."""
-    counts = params.scale.shape[-1] if params.block else 1
-    size = shape[0] * shape[1] * counts
-    scale, zero = (
-        np.broadcast_to(v.astype(np.float64).reshape(-1), (size,)).reshape(*shape[:2], counts)
-        for v in (params.scale, params.zero_point)
-    )
-    low, span = params.format.qmin - zero, int(params.format.qmax - params.format.qmin)
-    block, shared = params.block or shape[2], params.scale.ndim == 0
-    return Lattice(scale, low, span, block, shared, slides=not params.format.symmetric)
-
-
-def _of_lattice(lattice: Lattice, params: QuantParams) -> QuantParams:
-    """Parameters with the scales and zero points of a lattice."""
-    count, shape = params.scale.size, params.scale.shape
-    scale = lattice.scale.reshape(-1)[:count].reshape(shape).astype(np.float32)
-    zero = (params.format.qmin - lattice.low).reshape(-1)[:count].reshape(shape)
-    return replace(params, scale=scale, zero_point=zero.astype(params.zero_point.dtype))
-
-
-def _targets(matrix: Array, gram: Array, cross: Array, damping: float) -> Array:
-    """Real weights [G, O, K] that come closest to the FP32 output on the delivered inputs."""
-    diagonal = np.einsum("gkk->gk", gram).mean(axis=1)
-    damped = gram + np.eye(gram.shape[1]) * np.maximum(damping * diagonal, 1e-12)[:, None, None]
-    change = np.linalg.solve(damped, (cross - gram).transpose(0, 2, 1)).transpose(0, 2, 1)
-    return np.where(matrix == 0, 0.0, matrix + matrix @ change)  # what was pruned stays so

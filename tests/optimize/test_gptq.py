@@ -136,8 +136,8 @@ def test_moments_of_some_inputs_are_a_block_of_the_whole():
     rng = np.random.default_rng(4)
     node = Node("Conv", ("x", "w"), ("y",), {"pads": (1, 1, 1, 1)})
     samples = [rng.standard_normal((1, 3, 6, 6)).astype(np.float32) for _ in range(4)]
-    wanted = [x + rng.standard_normal(x.shape).astype(np.float32) for x in samples]
-    whole = moments(node, (4, 3, 3, 3), wanted, samples)
-    part = moments(node, (4, 3, 3, 3), wanted, samples, inputs=slice(5, 17))
+    lacking = [rng.standard_normal((1, 4, 6, 6)).astype(np.float32) for _ in samples]
+    whole = moments(node, (4, 3, 3, 3), lacking, samples)
+    part = moments(node, (4, 3, 3, 3), lacking, samples, inputs=slice(5, 17))
     assert np.allclose(part.gram, whole.gram[:, 5:17, 5:17], atol=1e-5)
-    assert np.allclose(part.cross, whole.cross[:, 5:17, 5:17], atol=1e-5)
+    assert np.allclose(part.cross, whole.cross[..., 5:17], atol=1e-5)
