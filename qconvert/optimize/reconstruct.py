@@ -270,7 +270,9 @@ class _Bench:
             return None
         axis = 1 if node.op in ("Conv", "ConvTranspose") else -1
         produced = run_layer(node, station.got_in, weights, bias, self.lab.options.threads)
-        shift, error, _ = stacked_mean([w - p for w, p in zip(station.aim, produced, strict=True)], axis)
+        coarse = self._aims_at_float(self.draft.plan.weights[node.name, 1])
+        wanted = station.aim if coarse else station.wanted_out
+        shift, error, _ = stacked_mean([w - p for w, p in zip(wanted, produced, strict=True)], axis)
         correction = shift * np.maximum(0.0, 1.0 - np.square(error) / np.maximum(np.square(shift), 1e-30))
         start = np.zeros(correction.shape) if bias is None else np.broadcast_to(bias.reshape(-1), correction.shape)
         return np.asarray(start + correction, dtype=np.float32)
