@@ -14,6 +14,7 @@ from .half import CODES
 from .rebuilt import with_small_floats_rebuilt
 
 _HALVES = ("float16", "bfloat16")
+_TYPES = ("to", "dtype", "output_dtype")  # attributes that name an element type
 
 
 def half_edges(graph: Graph) -> frozenset[str]:
@@ -28,6 +29,8 @@ def emulated(graph: Graph, edges: frozenset[str] = frozenset()) -> Graph:
         edges: graph inputs and outputs that keep their 16-bit type; all others become float32.
     """
     graph = with_small_floats_rebuilt(graph)
+    if not _may_hold_halves(graph):
+        return graph
     typed = infer_types(graph)
     half = {n: d for n in (*typed.inputs, *typed.values()) if (d := typed.type_of(n).dtype) in _HALVES}
     if not half and not any(w.dtype in _HALVES for w in graph.weights.values()):
@@ -57,6 +60,24 @@ def emulated(graph: Graph, edges: frozenset[str] = frozenset()) -> Graph:
     return edit.graph()
 
 
+def _may_hold_halves(graph: Graph) -> bool:
+    """Whether anything brings 16-bit floats into a graph; most drafts are judged without, and inferring all types takes its time."""
+    kinds = {*(known.dtype for known in graph.types.values()), *(w.dtype for w in graph.weights.values())}
+    attributes = (pair for node in graph.nodes for pair in node.attributes.items())
+    return not kinds.isdisjoint(_HALVES) or not all(_plain(*pair) for pair in attributes)
+
+
+def _plain(key: str, value: object) -> bool:
+    """Whether an attribute makes no 16-bit float."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype) not in _HALVES
+    if isinstance(value, int) and key in _TYPES:
+        return value not in {CODES[name] for name in _HALVES}
+    if isinstance(value, tuple):
+        return all(_plain(key, each) for each in value)
+    return isinstance(value, int | float | str | bytes)  # not a graph
+
+
 def _rounding(edit: Edit, source: str, result: str, dtype: str, rounded: str = "") -> tuple[Node, Node]:
     rounded = rounded or edit.fresh(f"{result}/{dtype}")
     return (
@@ -70,7 +91,7 @@ def _widened(node: Node) -> dict[str, object]:
     codes = {CODES[name] for name in _HALVES}
     found = dict(node.attributes)
     for key, value in found.items():
-        if key in ("to", "dtype", "output_dtype") and value in codes:
+        if key in _TYPES and value in codes:
             found[key] = CODES["float32"]
         elif isinstance(value, np.ndarray) and str(value.dtype) in _HALVES:
             found[key] = value.astype(np.float32)
