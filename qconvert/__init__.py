@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import Diagnostic, QConvertError
+from .lazy import lazily
 
 if TYPE_CHECKING:
     from .api import compare_models, convert, convert_targets, evaluate_models
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from .report.comparison import Comparison
     from .report.evaluation import Evaluation
     from .report.targets import TargetsRecord
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "api": "compare_models convert convert_targets evaluate_models",
+            "recipe": "Recipe",
+            "report": "RunRecord",
+            "report.comparison": "Comparison",
+            "report.evaluation": "Evaluation",
+            "report.targets": "TargetsRecord",
+        },
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,24 +46,3 @@ __all__ = [
     "convert_targets",
     "evaluate_models",
 ]
-
-_LAZY = {
-    "convert": "api",
-    "convert_targets": "api",
-    "compare_models": "api",
-    "evaluate_models": "api",
-    "Comparison": "report.comparison",
-    "Evaluation": "report.evaluation",
-    "Recipe": "recipe",
-    "RunRecord": "report",
-    "TargetsRecord": "report.targets",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load the heavy parts only when they are used: `qconvert --help` needs none of them."""
-    if name in _LAZY:
-        from importlib import import_module
-
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

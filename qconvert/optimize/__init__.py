@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .draft import Draft, Lab, StepOutcome, affordable, split
-from .model import Algorithm, AlgorithmStep, AutoSteps, Step, applicable, improve
-from .order import ordered
+from ..lazy import lazily
 
 if TYPE_CHECKING:
+    from .draft import Draft, Lab, StepOutcome, affordable, split
+    from .model import Algorithm, AutoSteps, Step, applicable, improve
+    from .order import ordered
+    from .step import AlgorithmStep
     from .table import ALGORITHMS
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "draft": "Draft Lab StepOutcome affordable split",
+            "model": "Algorithm AutoSteps Step applicable improve",
+            "order": "ordered",
+            "step": "AlgorithmStep",
+            "table": "ALGORITHMS",
+        },
+    )
 
 __all__ = [
     "ALGORITHMS",
@@ -26,12 +39,3 @@ __all__ = [
     "ordered",
     "split",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Load the algorithms only when one is wanted: half of a small conversion's modules are theirs."""
-    if name == "ALGORITHMS":
-        from .table import ALGORITHMS
-
-        return ALGORITHMS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,33 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
-
 from ..data.settings import Settings
-from ..evaluate import Number, Value
 from ..plan import Plan
 from .draft import Draft, Lab, Settle, StepOutcome, qualified
-
-
-class AlgorithmStep(Value):
-    """One step of the accuracy algorithms, with its effect on held-out calibration samples.
-
-    Attributes:
-        before_db, after_db: output SQNR.
-        corrected: both are with quickly corrected biases, since a later step corrects them in earnest; that one is judged without
-            and so starts lower than the step before it ends.
-        kept: whether the step's change is in the result.
-        settings: with which the algorithm ran; held_back: what their limits have left out, in words.
-    """
-
-    name: str
-    kept: bool
-    before_db: Number
-    after_db: Number
-    corrected: bool = False
-    seconds: Number
-    settings: dict[str, Any] = Field(default_factory=dict)
-    held_back: str = ""
+from .step import AlgorithmStep
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..errors import Diagnostic
 from ..evaluate.model import GateResult, Measurements, Number, Value
-from ..optimize.model import AlgorithmStep
+from ..optimize.step import AlgorithmStep
 from ..verify.model import Device, Readback, SessionProof
 
 SCHEMA_VERSION: Final = 1

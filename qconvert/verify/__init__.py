@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
-from ..errors import Diagnostic
-from ..graph import Graph, infer_types
-from ..targets.model import Target
-from .fusion import Forecast, forecast
-from .model import Device, Readback, RunsAs, SessionProof
-from .onnxruntime_lint import check_loads, check_onnxruntime
-from .proof import prove
-from .readback import findings, read_back
-from .tensorrt import check_tensorrt
-from .tflite import TfliteProof, check_tflite, prove_tflite
-from .tflite_run import TfliteSession
+from ..lazy import lazily
+
+if TYPE_CHECKING:
+    from .fusion import Forecast
+    from .model import Device, Readback, RunsAs, SessionProof
+    from .onnxruntime_lint import check_loads
+    from .proof import prove
+    from .readback import findings, read_back
+    from .table import CHECKS, FILE_CHECKS, FORECASTS, check
+    from .tflite import TfliteProof, check_tflite, prove_tflite
+    from .tflite_run import TfliteSession
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "fusion": "Forecast",
+            "model": "Device Readback RunsAs SessionProof",
+            "onnxruntime_lint": "check_loads",
+            "proof": "prove",
+            "readback": "findings read_back",
+            "table": "CHECKS FILE_CHECKS FORECASTS check",
+            "tflite": "TfliteProof check_tflite prove_tflite",
+            "tflite_run": "TfliteSession",
+        },
+    )
 
 __all__ = [
     "CHECKS",
@@ -36,28 +49,3 @@ __all__ = [
     "prove_tflite",
     "read_back",
 ]
-
-
-def _check_tensorrt(graph: Graph) -> tuple[Diagnostic, ...]:
-    """The validator, which wants a model to be in 16-bit floats as a whole where any of its weights is."""
-    types = {graph.type_of(name).dtype for name in graph.weights}
-    return check_tensorrt(graph, next((name for name in ("float16", "bfloat16") if name in types), "float32"))
-
-
-CHECKS: dict[str, Callable[[Graph], tuple[Diagnostic, ...]]] = {
-    "onnxruntime-x86": partial(check_onnxruntime, arch="x86"),
-    "onnxruntime-arm": partial(check_onnxruntime, arch="arm"),
-    "tensorrt": _check_tensorrt,
-}
-
-# What a runtime that is not at hand is expected to build, by the same names.
-FORECASTS: dict[str, Callable[[Graph], Forecast]] = {"tensorrt": forecast}
-
-# Checks of files that are no ONNX graphs, by the same names.
-FILE_CHECKS: dict[str, Callable[[bytes], tuple[Diagnostic, ...]]] = {"tflite": check_tflite}
-
-
-def check(graph: Graph, target: Target) -> tuple[Diagnostic, ...]:
-    """Findings of every static check that the target names, on the graph as it was loaded."""
-    typed = infer_types(graph)
-    return tuple(finding for name in target.runtime.checks for finding in CHECKS[name](typed))

@@ -35,8 +35,8 @@ def process(*arguments: object, place: Place | None = None, **more: str) -> subp
     )
 
 
-def imported(code: str) -> set[str]:
-    """Packages that are loaded after running some code."""
+def loaded(code: str) -> set[str]:
+    """Modules that are loaded after running some code."""
     show = "import sys; print(' '.join(m for m in sys.modules), file=sys.__stderr__)"
     ran = subprocess.run(
         [sys.executable, "-c", f"{code}\n{show}"],
@@ -46,7 +46,12 @@ def imported(code: str) -> set[str]:
         check=True,
         timeout=60,
     )
-    return {name.partition(".")[0] for name in ran.stderr.splitlines()[-1].split()}
+    return set(ran.stderr.splitlines()[-1].split())
+
+
+def imported(code: str) -> set[str]:
+    """Packages that are loaded after running some code."""
+    return {name.partition(".")[0] for name in loaded(code)}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,27 @@ def imported(code: str) -> set[str]:
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], unwanted: set[str]) -> None:
     assert not imported(f"from qconvert.cli.run import run; assert run({arguments!r}) == 0") & unwanted
+
+
+ALGORITHMS = {"qconvert.optimize.table", "qconvert.optimize.reconstruct", "qconvert.optimize.sensitivity"}
+PAGES = {"qconvert.report.html", "qconvert.report.charts", "qconvert.report.junit", "jinja2"}
+OTHERS = {"qconvert.tune", "qconvert.pipeline.several", "qconvert.pipeline.comparison", "scipy", "sympy"}
+
+
+def test_commands_load_what_they_use(place: Place) -> None:
+    """A command starts in the time that its own modules take."""
+
+    def modules(*arguments: object) -> set[str]:
+        listed = [str(a) for a in arguments]
+        return loaded(f"from qconvert.cli.run import run; assert run({listed!r}) == 0")
+
+    record = place.output.with_name("m.report.json")
+    assert not modules(*place.convert(*SMALL)) & {*ALGORITHMS, *PAGES, *OTHERS}
+    assert not modules("plan", place.model, "-t", "x86-vnni") & {*ALGORITHMS, *PAGES, *OTHERS, "onnxruntime"}
+    assert not modules("inspect", place.model) & {*ALGORITHMS, *PAGES, *OTHERS, "onnxruntime"}
+    assert not modules("check", place.output, "-t", "x86-vnni") & {*ALGORITHMS, *PAGES, *OTHERS, "networkx"}
+    assert not modules("report", record) & {*ALGORITHMS, *PAGES, *OTHERS, "numpy", "onnx", "onnxruntime"}
+    assert not modules("compare", record, record) & {*ALGORITHMS, "jinja2", "onnxruntime", "networkx"}
 
 
 def test_import_of_the_package_is_light() -> None:

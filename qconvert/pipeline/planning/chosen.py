@@ -41,7 +41,7 @@ def target_of(recipe: Recipe) -> Target:
     if not target.kernels.dynamic:
         for where in _places_of("dynamic", recipe):
             raise fail("R009", f"{target.title} has no dynamic quantization", where, "choose `static`")
-    if recipe.algorithm_names:  # refused now, not after the calibration
+    if not isinstance(recipe.algorithms, str):  # a list that cannot be is refused now, not after the calibration
         from ...optimize import ALGORITHMS, ordered
 
         ordered(recipe.algorithm_names, ALGORITHMS)
