@@ -29,6 +29,7 @@ class Algorithm:
             errors that they make may be better once those are taken out.
         portable: the result depends on the numbers of the draft and the laboratory alone, not on predicted times, reasons or
             the target, and plans are not made again; only then it is taken over between runs (see `stored`).
+        moves_ranges: it moves the ranges of single tensors, so that a search need not try other range methods for them.
         held_back: what the limits in its settings leave out for a draft, in words; "" where they do not bind.
     """
 
@@ -41,6 +42,7 @@ class Algorithm:
     rounds: bool = False
     settled: Callable[[Draft, Lab], Draft] | None = None
     portable: bool = False
+    moves_ranges: bool = False
     held_back: Callable[[Draft, Lab, Any], str] = lambda draft, lab, settings: ""
 
 

@@ -46,7 +46,12 @@ ALGORITHMS: dict[str, Algorithm] = {
         "the range method that suits the model", RangeChoice, choose_ranges, applies=in_integers, portable=True
     ),
     "refine": Algorithm(
-        "ranges moved by their effect behind the next layers", Refinement, refine, applies=in_integers, portable=True
+        "ranges moved by their effect behind the next layers",
+        Refinement,
+        refine,
+        applies=in_integers,
+        portable=True,
+        moves_ranges=True,
     ),
     "reconstruct": Algorithm(
         "weights rounded and biases corrected layer by layer, against the quantized input",

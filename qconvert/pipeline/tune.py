@@ -14,6 +14,7 @@ from ..calibrate import RANGE_METHODS
 from ..data import Samples
 from ..errors import QConvertError, fail
 from ..evaluate import GateResult, model_files
+from ..optimize import ALGORITHMS, ordered
 from ..optimize.sensitivity import Board, Move, Sight, alternatives, candidates, ladder, look, under
 from ..recipe import Recipe, Regression, dump
 from ..report.page import title_of
@@ -275,7 +276,12 @@ class _Tuning:
             )
 
     def _with_ranges(self, sight: Sight, built: Built) -> Board:
-        """The screening with other range methods for the worst tensors beside it, from the same directions."""
+        """The screening with other range methods for the worst tensors beside it, from the same directions.
+
+        Where an algorithm moves ranges it has weighed them already, and beginning from another method changes all that follows.
+        """
+        if any(ALGORITHMS[name].moves_ranges for name, _ in ordered(built.recipe.algorithm_names, ALGORITHMS)):
+            return sight.board
         noise = np.square(sight.found.products).mean(axis=0)
         tensors = [(-float(noise[i]), s.name) for i, s in enumerate(sight.found.sources) if s.kind == "tensor"]
         worst = [name for _, name in sorted(tensors)[:_WORST]]

@@ -137,7 +137,7 @@ def picture(found: TuneResult) -> Picture:
     """The picture of a search."""
     across, xs, right = _across(found)
     up, ys, top = _up(found)
-    x, y = Axis.over((*xs, *right), across == _SIZE), Axis.over((*ys, *top), found.max_drop is not None)
+    x, y = Axis.over((*xs, *right), across == _SIZE), Axis.over((*ys, *top), up != _SQNR)
     largest = max(t.outcome.bytes for t in found.trials) or 1
     widths = [8 + 10 * (t.outcome.bytes / largest) ** 0.5 for t in found.trials]
     dots = tuple(
@@ -157,6 +157,7 @@ def picture(found: TuneResult) -> Picture:
 
 
 _SIZE = "size of the file in KiB"
+_SQNR = "output SQNR in dB"
 
 
 def _across(found: TuneResult) -> tuple[str, list[float], list[float]]:
@@ -171,14 +172,15 @@ def _across(found: TuneResult) -> tuple[str, list[float], list[float]]:
 
 
 def _up(found: TuneResult) -> tuple[str, list[float], list[float]]:
-    """The accuracy that is asked for."""
+    """The accuracy that is asked for; of two goals the drop, unless the first recipe misses only the other one."""
     drops = [float(t.outcome.drop) for t in found.trials if t.outcome.drop is not None]
-    if found.max_drop is not None and len(drops) == len(found.trials):
-        return f"drop of {found.metric}", drops, [float(found.max_drop)]
+    goal = None if found.max_drop is None else float(found.max_drop)
+    if goal is not None and len(drops) == len(found.trials) and (found.min_sqnr is None or drops[0] > goal):
+        return f"drop of {found.metric}", drops, [goal]
     values = [float(t.outcome.sqnr_db) for t in found.trials]
     told = [v for v in values if isfinite(v)]
     exact = max(told, default=EXACT_DB) + 10  # stands above all others
-    return "output SQNR in dB", [v if isfinite(v) else exact for v in values], _seen(found.min_sqnr, told)
+    return _SQNR, [v if isfinite(v) else exact for v in values], _seen(found.min_sqnr, told)
 
 
 def _seen(goal: float | None, values: Sequence[float]) -> list[float]:

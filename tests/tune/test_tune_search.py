@@ -143,6 +143,12 @@ def test_better_is_up_and_to_the_right_in_the_picture() -> None:
         assert 3 <= len(places) <= 8
 
 
+def test_of_two_goals_the_picture_shows_the_one_that_was_missed() -> None:
+    rows = [outcome(0.001, 20, 1.0), outcome(0.0, 30, 2.0)]
+    assert picture(result(rows, max_drop=0.01, min_sqnr=25.0)).up.startswith("output SQNR")
+    assert picture(result(rows, max_drop=0.0005, min_sqnr=25.0)).up.startswith("drop of top1")
+
+
 def test_pictures_of_what_is_exact_or_alike_can_be_drawn() -> None:
     exact = outcome(0.0, float("inf"), 1.0)
     for rows in ([exact], [exact, exact], [exact, outcome(0.5, 12.0, 3.0)]):
