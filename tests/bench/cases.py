@@ -76,9 +76,9 @@ class Case:
         """What is absent on this machine."""
         return next((path for path in (self.model, self.folder) if not path.exists()), None)
 
-    def request(self, output: Path, changes: Mapping[str, Any] | None = None) -> Request:
+    def request(self, output: Path, changes: Mapping[str, Any] | None = None, cache: Path | None = None) -> Request:
         """The request that the command line would make."""
-        return request_of(Asked(self.model, output, self.folder, self.recipe, (), changes or {}))[0]
+        return request_of(Asked(self.model, output, self.folder, self.recipe, (), changes or {}, cache=cache))[0]
 
     def dataset(self) -> Dataset:
         """The samples as qconvert reads them."""
