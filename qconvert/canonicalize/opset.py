@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import helper, version_converter
 
 from ..errors import fail
 from ..graph import Graph, Node, TensorType, Weight, from_proto, to_proto
-from .match import is_op
+from .match import is_op, nodes_to_weights
 from .rewrite import Rewrite
 
 LARGE = 1024  # bytes above which a weight does not travel through the converter
@@ -54,7 +55,15 @@ def raise_opset(graph: Graph, minimum: int) -> Rewrite:
         metadata=graph.metadata,
         name=graph.name,
     )
-    return Rewrite(changed, (f"opset {graph.opset} -> {minimum}",))
+    return Rewrite(_with_new_weights(graph, changed), (f"opset {graph.opset} -> {minimum}",))
+
+
+def _with_new_weights(graph: Graph, changed: Graph) -> Graph:
+    """What were attributes before are inputs now; they become weights, so that no nodes are added to those that are known."""
+    added = [n for n in changed.nodes if is_op(n, "Constant") and n.output not in graph.producer]
+    return nodes_to_weights(
+        changed, {n.output: n.attr("value") for n in added if isinstance(n.attr("value"), np.ndarray)}
+    )
 
 
 def _with_large_as_inputs(graph: Graph, large: Mapping[str, Weight]) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -72,12 +72,12 @@ def _graph(proto: onnx.GraphProto, folder: Path, **more: Any) -> Graph:
     )
 
 
-def _nodes(protos: Iterable[onnx.NodeProto], folder: Path) -> Iterable[Node]:
-    """Nodes with names that are unique in their graph."""
-    taken: set[str] = set()
+def _nodes(protos: Sequence[onnx.NodeProto], folder: Path) -> Iterable[Node]:
+    """Nodes with names that are unique in their graph; the first that has a name keeps it."""
+    taken, used = {proto.name for proto in protos}, {""}
     for proto in protos:
-        name = unused(proto.name or "node", taken)
-        taken.add(name)
+        name = proto.name if proto.name not in used else unused(proto.name or "node", taken | used)
+        used.add(name)
         attributes = {a.name: _attribute(a, folder) for a in proto.attribute}
         yield Node(proto.op_type, tuple(proto.input), tuple(proto.output), attributes, name, _domain(proto.domain))
 

@@ -23,7 +23,7 @@ from ..graph import Array, Edit, Graph, Node
 from ..plan import Kind, NodePlan, Plan, Reason
 from ..runtime import Options, opened
 from .draft import Draft, Lab
-from .equalize_choice import Judge, observe
+from .equalize_choice import Judge, judged, observe
 from .equalize_groups import Group, find_groups
 
 
@@ -51,7 +51,7 @@ def equalize(draft: Draft, lab: Lab, settings: Equalization) -> Draft:
     """Scale every group by what suits it, starting from FP32 weights; the draft itself where nothing gains."""
     graph = draft.reference
     watched = graph.with_(outputs=(*graph.outputs, *lab.probes))
-    groups = find_groups(watched, draft.plan, settings.residual)
+    groups = [g for g in find_groups(watched, draft.plan, settings.residual) if judged(graph, g)]
     if not groups:
         return draft
     scales = _choose(graph, draft.plan, groups, lab, settings)

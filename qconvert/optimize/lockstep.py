@@ -22,6 +22,9 @@ from ..targets.formats import Format
 DYNAMIC = Format("uint8", symmetric=False)  # what DynamicQuantizeLinear does
 
 
+_PRODUCTS = ("Gemm", "MatMul")
+
+
 @dataclass(frozen=True, eq=False)
 class Station:
     """A layer with its data: one array a sample, each with a batch axis.
@@ -50,7 +53,7 @@ Visit = Callable[[Station], tuple[Array, Array | None]]
 
 
 def stations(graph: Graph, plan: Plan) -> tuple[Node, ...]:
-    """Layers whose weights are rounded, in graph order."""
+    """Layers whose weights are rounded, in graph order: convolutions, and products with one matrix."""
     return tuple(
         node
         for node in graph.nodes
@@ -58,6 +61,7 @@ def stations(graph: Graph, plan: Plan) -> tuple[Node, ...]:
         and (row := spec(node)) is not None
         and row.weighted
         and node.input(1) in graph.weights
+        and (node.op not in _PRODUCTS or len(graph.weight_shape(node.input(1))) == 2)
     )
 
 

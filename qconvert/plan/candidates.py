@@ -159,7 +159,9 @@ def _candidate(call: Call, target: Target, rule: Change, dynamic: bool, free: bo
     ):
         return Candidate(Kind.FLOAT, Reason("P005", "all of its inputs are constants"))
     if not call.out:
-        return Candidate(Kind.FLOAT, Reason("P009", "the shape of its output is unknown"))
+        return Candidate(Kind.FLOAT, _shapeless(call))
+    if not prod(call.out):
+        return Candidate(Kind.FLOAT, Reason("P002", "its result has no elements"))
     reasons = [first_broken(kernel.limits, call) for kernel in kernels]
     kernel = next((k for k, r in zip(kernels, reasons, strict=True) if r is None), None)
     if kernel is None:
@@ -183,6 +185,12 @@ def _no_kernel(call: Call, target: Target, dynamic: bool) -> Reason:
         other.append("`mode: weight-only` stores its weights in few bits")
     kernel = "kernel with fixed ranges" if measured else "integer kernel"
     return Reason("P001", "; ".join([f"{target.title} has no {kernel} for {node.key}", *other]))
+
+
+def _shapeless(call: Call) -> Reason:
+    if call.node.output in call.shapes:
+        return Reason("P002", "its result is a single number without axes")
+    return Reason("P009", "the shape of its output is unknown")
 
 
 def _has_constant_bias(call: Call) -> bool:

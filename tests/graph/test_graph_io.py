@@ -189,3 +189,13 @@ def test_sizes_under_one_name_that_differ_do_not_share_memory() -> None:
     with opened(from_proto(proto), Options(optimize=False)) as session:
         found = session.run({"x": np.ones((1, 4, 8, 8), np.float32)})
     assert {name: np.shape(value)[1] for name, value in found.items()} == {"d": 128, "e": 32, "f": 8}
+
+
+def test_nodes_keep_their_names_beside_nameless_ones() -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { a = Relu(x) b = Abs(a) c = Neg(b) y = Relu(c) }'
+    )
+    for node, name in zip(proto.graph.node, ["", "node", "twice", "twice"], strict=True):
+        node.name = name
+    names = [node.name for node in from_proto(proto).nodes]
+    assert names == ["node_1", "node", "twice", "twice_1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,13 @@ from qconvert.report import RunRecord
 _STATIC = {"mode": "static", "placement": "everywhere", "algorithms": "none", "evaluation.latency": False}
 
 
-def convert(graph: Graph, folder: Path, target: str) -> RunRecord:
+def convert(graph: Graph, folder: Path, target: str, changes: Mapping[str, object] = _STATIC) -> RunRecord:
     """A conversion with eight samples of each input [1, n]."""
     save(graph, folder / "model.onnx")
     shapes = {name: graph.type_of(name).shape or () for name in graph.feeds}
     (folder / "data").mkdir()
     np.savez(folder / "data" / "x.npz", **{name: random(8, *shape[1:]) for name, shape in shapes.items()})  # type: ignore[arg-type]
-    return qconvert.convert(folder / "model.onnx", folder / "out", data=folder / "data", target=target, changes=_STATIC)
+    return qconvert.convert(folder / "model.onnx", folder / "out", data=folder / "data", target=target, changes=changes)
 
 
 def masked() -> Graph:
@@ -60,6 +61,35 @@ def test_infinite_values_are_refused_where_nothing_can_stay_float(tmp_path: Path
     with pytest.raises(QConvertError) as refused:
         convert(graph, tmp_path, "tflite-micro")
     assert {d.code for d in refused.value.diagnostics} <= {"M013", "M014"}
+
+
+@pytest.mark.parametrize("target", ["x86-vnni", "tflite-micro"])
+def test_a_sum_that_cancels_is_zero(tmp_path: Path, target: str) -> None:
+    """TFLM's kernel ends the process where a sum has a scale far below those of what is added."""
+    graph = text_model(
+        """(float[1,16] x) => (float[1,8] y)
+        { s = Sigmoid(x) t = Add(s, tiny) d = Sub(t, s) e = Relu(d) f = Add(e, s) y = Gemm(f, w) }""",
+        tiny=np.full((1, 16), 1e-7, np.float32),
+        w=random(16, 8),
+    )
+    record = convert(graph, tmp_path, target)
+    assert record.measurements.fidelity is not None
+    assert record.measurements.fidelity.sqnr_db > 30
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic", "weight-only", "codebook"])
+@pytest.mark.parametrize(("weight", "x", "y"), [([32], "1,4,32", "1,4"), ([2, 32, 16], "1,2,4,32", "1,2,4,16")])
+def test_products_with_weights_that_are_no_matrix(tmp_path: Path, mode: str, weight: list[int], x: str, y: str) -> None:
+    graph = text_model(f"(float[{x}] x) => (float[{y}] y) {{ h = Relu(x) y = MatMul(h, w) }}", w=random(*weight))
+    record = convert(graph, tmp_path, "x86-vnni", {**_STATIC, "mode": mode, "algorithms": "auto"})
+    assert record.measurements.fidelity is not None
+    assert record.measurements.fidelity.sqnr_db > 15
+
+
+def test_empty_inputs_are_refused_where_sizes_are_fixed(tmp_path: Path) -> None:
+    save(text_model("(float[2,0,4] x) => (float[2,0,4] y) { y = Relu(x) }"), tmp_path / "model.onnx")
+    with pytest.raises(QConvertError, match=r"M010.*dimension 1 is 0"):
+        qconvert.convert(tmp_path / "model.onnx", tmp_path / "out", target="tflite-micro")
 
 
 def test_an_output_may_be_a_sequence(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ..words import vocabulary
 from .accuracy import circumstances, first_draft, laboratory, steps_of
 from .half import within_range
 from .infinite import without_infinite
+from .noise import without_noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def drafted(
     enough: Callable[[], bool] = lambda: False,
     cache: Cache | None = None,
 ) -> Drafted:
-    """Everything between calibration and the file: infinite values and 16-bit ranges, first draft, and the recipe's algorithms on it.
+    """Everything between calibration and the file: infinite values, noise and 16-bit ranges, first draft, and the recipe's algorithms on it.
 
     Args:
         planned: as the recipe says.
@@ -61,6 +62,7 @@ def drafted(
         QConvertError: R005 for settings of an algorithm that do not fit, R009 for algorithms that do not go together.
     """
     planned, sketches = without_infinite(planned, sketches, dataset, recipe, source, threads)
+    sketches = without_noise(planned.graph, sketches)
     planned = within_range(planned, sketches, recipe, source)
     with stages.stage("weights") as progress:
         draft = first_draft(planned, sketches, recipe, progress)

@@ -53,7 +53,7 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
     """The graph with every input dimension a number, for targets whose files fix them: a batch is 1, others come from the recipe.
 
     Raises:
-        QConvertError: M010 for an open dimension that the recipe does not name.
+        QConvertError: M010 for an open dimension that the recipe does not name, and for one of 0.
     """
     if not target.artefact.static_shapes:
         return graph
@@ -61,6 +61,9 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
     for name in graph.feeds:
         kind = graph.type_of(name)
         dims = kind.shape or ()
+        if 0 in dims:
+            text = f"input `{name}` has no elements, as dimension {dims.index(0)} is 0"
+            raise fail("M010", text, None, "export the model with inputs that hold something")
         for place, dim in enumerate(dims):
             if not isinstance(dim, int) and place > 0 and dim not in recipe.shapes:
                 raise fail(
