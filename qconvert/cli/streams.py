@@ -51,10 +51,12 @@ class Forgiving:
 
 @contextmanager
 def forgiving_streams() -> Iterator[None]:
-    """Wrap standard output and standard error."""
+    """Wrap standard output and standard error; one that was closed from the start (`>&-`) leads nowhere."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Forgiving(before[0], "standard output"), Forgiving(before[1], "standard error")
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout = Forgiving(before[0] or nowhere, "standard output")
+        sys.stderr = Forgiving(before[1] or nowhere, "standard error")
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before

@@ -33,7 +33,11 @@ def load_function(spec: str, base_dir: Path) -> Callable[..., Any]:
         raise fail("R012", f"not of the form file.py:function: {spec}", hint="for instance `metrics.py:top1`")
     path = function_file(spec, base_dir)
     if not path.is_file():
-        raise fail("R012", f"no such file: {path}", hint="paths are relative to the folder of the recipe")
+        raise fail(
+            "R012",
+            f"no such file: {path}",
+            hint="paths in a recipe start in its folder, those of `--set` in the working directory",
+        )
     function = getattr(_import(path), name, None)
     if not callable(function):
         what = "not callable" if function is not None else f"no function `{name}` in the file"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .fidelity import Comparison, Total, sqnr_db
     from .gates import judge, judge_limits, judge_regression
     from .latency import bare, measure_latencies, measure_latency, speed_over
-    from .layers import dequantized_values, layer_errors
+    from .layers import dequantized_values, layer_errors, layer_totals
     from .metrics import METRICS, default_metric
     from .model import (
         Baseline,
@@ -46,7 +46,7 @@ else:
             "fidelity": "Comparison Total sqnr_db",
             "gates": "judge judge_limits judge_regression",
             "latency": "bare measure_latencies measure_latency speed_over",
-            "layers": "dequantized_values layer_errors",
+            "layers": "dequantized_values layer_errors layer_totals",
             "metrics": "METRICS default_metric",
             "model": "Baseline ClassChange Confused Confusion Emulation Example Examples Fidelity GateResult Interval Latency Layer Measurements Metric Number OperatorTime OutputFidelity Profile Size Value",
             "profile": "measure_operators",
@@ -90,6 +90,7 @@ __all__ = [
     "judge_limits",
     "judge_regression",
     "layer_errors",
+    "layer_totals",
     "measure_emulated",
     "measure_latencies",
     "measure_latency",

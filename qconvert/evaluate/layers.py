@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from math import prod
+from typing import TypeVar
 
 from ..data import Sample
 from ..graph import Array, Graph
@@ -23,6 +24,7 @@ CHUNK = 512  # tensors that are exposed at the same time
 _SIMULATED = (("session.disable_quant_qdq", "1"),)
 UNKNOWN_BYTES = 4_000_000  # assumed for a tensor whose shape is not known
 Shapes = Mapping[str, tuple[int, ...]]
+T = TypeVar("T", bound=Total)
 
 
 def dequantized_values(artefact: Graph, tensors: Iterable[str]) -> dict[str, str]:
@@ -75,15 +77,35 @@ def layer_errors(
     Raises:
         QConvertError: M009 where one of the models does not run, and the errors of the data.
     """
-    totals: dict[str, Total] = {}
+    totals = layer_totals(
+        graph, artefact, values, samples, Total, shapes=shapes, count=count, threads=threads, budget=budget, progress=progress
+    )  # fmt: skip
+    return tuple(_layer(graph, name, totals) for name in totals)
+
+
+def layer_totals(
+    graph: Graph,
+    artefact: Graph,
+    values: Mapping[str, str],
+    samples: Iterable[Sample],
+    total: Callable[[], T],
+    *,
+    shapes: Shapes | None = None,
+    count: int = 16,
+    threads: int = 1,
+    budget: int = 512_000_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, T]:
+    """The deviations of each quantized tensor in graph order, added up in values that `total` makes; else as `layer_errors`."""
+    totals: dict[str, T] = {}
     order = [name for name in graph.values() if name in values]
     for chunk in _chunks(order, [_bytes(graph, name, shapes or {}) for name in order], budget):
-        totals.update(
-            _compare(graph, artefact, {name: values[name] for name in chunk}, islice(samples, count), threads)
-        )
+        found = {name: total() for name in chunk}
+        _compare(graph, artefact, values, found, islice(samples, count), threads)
+        totals.update(found)
         if progress is not None:
             progress(len(totals), len(order))
-    return tuple(_layer(graph, name, totals) for name in order)
+    return totals
 
 
 def _layer(graph: Graph, tensor: str, totals: Mapping[str, Total]) -> Layer:
@@ -132,19 +154,22 @@ def _chunks(names: Sequence[str], sizes: Sequence[int], budget: int) -> Iterator
 
 
 def _compare(
-    graph: Graph, artefact: Graph, values: Mapping[str, str], samples: Iterable[Sample], threads: int
-) -> dict[str, Total]:
-    totals = {name: Total() for name in values}
+    graph: Graph,
+    artefact: Graph,
+    values: Mapping[str, str],
+    totals: Mapping[str, Total],
+    samples: Iterable[Sample],
+    threads: int,
+) -> None:
     with ExitStack() as stack:
-        before = stack.enter_context(_exposed(graph, values, Options(threads=threads)))
+        before = stack.enter_context(_exposed(graph, totals, Options(threads=threads)))
         # With optimizations the runtime would unfold all weights of a large model at load.
         simulated = Options(not is_large(artefact), threads, _SIMULATED)
-        after = stack.enter_context(_exposed(artefact, values.values(), simulated))
+        after = stack.enter_context(_exposed(artefact, [values[name] for name in totals], simulated))
         for sample in samples:
             reference, found = before(sample.feed), after(sample.feed)
             for name, total in totals.items():
                 total.add(reference[name], found[values[name]])
-    return totals
 
 
 @contextmanager

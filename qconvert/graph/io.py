@@ -174,6 +174,11 @@ def _parse(path: Path) -> onnx.ModelProto:
         ) from error
     if content.startswith(b"version https://git-lfs"):
         raise fail("M002", "this is a pointer of Git LFS, not the model itself", path, "run `git lfs pull`")
+    if content[4:8] == b"TFL3":
+        text = "this is a .tflite file, not an ONNX model"
+        raise fail(
+            "M002", text, path, "`qconvert check`, `evaluate` and `compare` read it; convert from the ONNX model"
+        )
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:

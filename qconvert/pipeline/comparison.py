@@ -14,7 +14,8 @@ import numpy as np
 from .. import __version__
 from ..data import open_dataset
 from ..errors import Diagnostic, QConvertError, Severity, fail
-from ..evaluate import GateResult, Interval, Layer, Metric, dequantized_values, layer_errors, speed_over, sqnr_db
+from ..evaluate import GateResult, Interval, Metric, dequantized_values, layer_totals, speed_over, sqnr_db
+from ..evaluate.channels import ScaledTotal
 from ..evaluate.conditions import (  # fmt: skip
     COUNT,
     DECIBEL,
@@ -26,7 +27,7 @@ from ..evaluate.conditions import (  # fmt: skip
     judge_conditions,
     parse_conditions,
 )
-from ..graph import Array
+from ..graph import Array, Graph
 from ..recipe import Recipe
 from ..report.comparison import Comparison, FigurePair, LayerPair, NodeChange, Setting, TensorChange, WeightChange
 from ..report.evaluation import Evaluation
@@ -38,7 +39,6 @@ from .models.sides import Facts, Ran, Weight, facts_of_model, facts_of_record, p
 from .recording.reports import read_record
 
 _LAYER_SAMPLES = 4
-_REGAINED = 15.0  # dB that no later tensor can win back: one that seems to was only scaled otherwise
 _UNRELATED = "the two runs are of models with other inputs or outputs; compare runs of one model"
 _RECORDS = "only run records tell it"
 FIGURES: Mapping[str, Figure] = {
@@ -101,7 +101,7 @@ def _judged(conditions: Sequence[Condition], found: Comparison, related: bool, s
 def _figures(found: Comparison) -> dict[str, float | None]:
     metrics = {pair.name: pair.b for pair in found.figures if pair.kind == "metric"}
     second = {pair.name: pair.b for pair in found.figures if pair.kind != "metric"}
-    known = [p for p in found.layers if p.b is not None and not isnan(p.b) and not p.rescaled]
+    known = [p for p in found.layers if p.b is not None and not isnan(p.b)]
     drops = [p.a - p.b for p in known if p.a is not None and p.b is not None and isfinite(p.a) and isfinite(p.b)]
     placed = found.a.integer is not None and found.b.integer is not None
     return {
@@ -261,16 +261,20 @@ def _layers(request: ComparisonRequest, a: Facts, b: Facts, stages: Stages) -> t
         samples = judging(open_dataset(request.data, inputs, request.recipe.dataset, request.base_dir), None, 0)
         few = list(islice(samples, _LAYER_SAMPLES))
         try:
-            found = layer_errors(a.graph, b.graph, values, few, count=_LAYER_SAMPLES, progress=progress)
+            found = layer_totals(a.graph, b.graph, values, few, ScaledTotal, count=_LAYER_SAMPLES, progress=progress)
         except QConvertError as error:
             text = f"the tensors between are not compared: {error.diagnostics[0].message}"
             stages.note(Diagnostic("V106", text, None, None, Severity.WARNING))
             return ()
-    odd = _rescaled(found)
     return tuple(
-        LayerPair(tensor=plain(layer.tensor), op=layer.op, a=None, b=layer.sqnr_db, rescaled=layer.tensor in odd)
-        for layer in found
+        LayerPair(tensor=plain(name), op=_op(a.graph, name), a=None, b=total.sqnr_db, rescaled=total.rescaled)
+        for name, total in found.items()
     )
+
+
+def _op(graph: Graph, tensor: str) -> str:
+    producer = graph.producer.get(tensor)
+    return producer.op if producer is not None else ""
 
 
 def _shared_values(a: Facts, b: Facts) -> dict[str, str]:
@@ -282,16 +286,6 @@ def _shared_values(a: Facts, b: Facts) -> dict[str, str]:
     quantized = {plain(name): value for name, value in dequantized_values(a.graph, a.graph.values()).items()}
     first = quantized or {plain(name): name for name in a.graph.values()}
     return {value: second[name] for name, value in first.items() if name in second}
-
-
-def _rescaled(layers: Sequence[Layer]) -> frozenset[str]:
-    """Tensors whose error is gone in what is computed from them: information that is lost does not come back."""
-    own = {layer.tensor: layer.sqnr_db for layer in layers}
-    after: dict[str, float] = {}
-    for layer in layers:
-        for name in layer.before:
-            after[name] = max(after.get(name, -inf), layer.sqnr_db)
-    return frozenset(name for name, best in after.items() if best > own[name] + _REGAINED)
 
 
 # --- records -------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class LayerPair(Value):
     """Error of a tensor: a: of the first against FP32 (records); b: of the second, against FP32 (records) or the first (models).
 
     Attributes:
-        rescaled: its channels are scaled otherwise, so the figure tells nothing about accuracy.
+        rescaled: its channels are scaled otherwise; b is what is left with the factor of each channel taken out.
     """
 
     tensor: str
@@ -214,7 +214,7 @@ def summary(found: Comparison) -> tuple[str, ...]:
 
 def worst_layers(found: Comparison) -> tuple[LayerPair, ...]:
     """Tensors by what the second loses against the first (records), or by their SQNR against it (models)."""
-    known = [p for p in found.layers if p.b is not None and p.b == p.b and not p.rescaled]
+    known = [p for p in found.layers if p.b is not None and p.b == p.b]
     return tuple(sorted(known, key=lambda p: (_loss(p), p.tensor)))
 
 
@@ -281,8 +281,8 @@ def comparison_html(found: Comparison) -> str:
 
 
 def _curves(layers: Sequence[LayerPair]) -> PairCurves | None:
-    """The errors of both through the graph; tensors that are scaled otherwise have no place in it."""
-    return pair_curves([(f"{p.tensor}\n{p.op}", p.a, p.b) for p in layers if not p.rescaled])
+    """The errors of both through the graph."""
+    return pair_curves([(f"{p.tensor}\n{p.op}", p.a, p.b) for p in layers])
 
 
 COMPARISON_FORMATS: Mapping[str, tuple[str, Callable[[Comparison], str]]] = {

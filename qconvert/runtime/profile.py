@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..errors import fail
 from .session import Feed, Options, Session
 
 MIN_RUNS = 3
@@ -34,7 +35,7 @@ def profile(model: Path, options: Options, feed: Feed, runs: int = 15, budget: f
         budget: seconds after which no further run is begun; three are always made.
 
     Raises:
-        QConvertError: M006 or M009 where the model does not run.
+        QConvertError: M006 or M009 where the model does not run, O002 where the profile could not be written to its end.
     """
     with tempfile.TemporaryDirectory(prefix="qconvert-") as folder:
         session = Session(model, replace(options, profile=str(Path(folder) / "run")))
@@ -42,7 +43,13 @@ def profile(model: Path, options: Options, feed: Feed, runs: int = 15, budget: f
         while done < MIN_RUNS or (done < runs and time.perf_counter() < deadline):
             session.run(feed)
             done += 1
-        events = json.loads(session.end_profile().read_text(encoding="utf-8"))
+        try:
+            events = json.loads(session.end_profile().read_text(encoding="utf-8"))
+        except ValueError as error:  # the runtime says nothing when it cannot write on
+            hint = "free some space, raise the limit on the size of files, or choose another folder with TMPDIR"
+            raise fail(
+                "O002", "the runtime's profile is cut off, the disk is full", Path(folder).parent, hint
+            ) from error
     return by_operator(events, done)
 
 

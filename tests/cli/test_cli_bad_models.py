@@ -40,6 +40,7 @@ Change = Callable[[bytes], bytes]
         pytest.param(lambda b: b"", "M002", "no graph in this file (0 bytes)", id="empty"),
         pytest.param(lambda b: b"no model, but text\n" * 9, "M002", "not a readable ONNX protobuf", id="text"),
         pytest.param(lambda b: b"version https://git-lfs.github.com/spec/v1\n", "M002", "git lfs pull", id="lfs"),
+        pytest.param(lambda b: b"\x20\0\0\0TFL3" + b, "M002", "this is a .tflite file", id="tflite"),
     ],
 )
 def test_file_that_is_no_model(cli: Cli, place: Place, change: Change, code: str, says: str) -> None:

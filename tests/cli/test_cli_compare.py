@@ -89,7 +89,7 @@ def test_two_quantized_models(cli: Cli, place: Place, quantized: Path) -> None:
 
 
 def test_channels_that_are_scaled_otherwise_are_told_apart(cli: Cli, place: Place, quantized: Path) -> None:
-    """The same function with the channels between its convolutions scaled: the tensor there says nothing about accuracy."""
+    """The same function with the channels between its convolutions scaled: the figures are those without the factors."""
     scaled = onnx.load(place.model)
     factors = np.logspace(-1, 1, 16).astype(np.float32)
     for tensor in scaled.graph.initializer:
@@ -113,6 +113,10 @@ def test_channels_that_are_scaled_otherwise_are_told_apart(cli: Cli, place: Plac
     found = found_in(ran)
     assert ran.code == 0
     assert {p.tensor for p in found.layers if p.rescaled} == {"r1"}
+    against_fp32 = found_in(cli("compare", place.model, quantized, "-d", place.data, *QUICK, "--json"))
+    plain = {p.tensor: p.b for p in against_fp32.layers}
+    assert not any(p.rescaled for p in against_fp32.layers)
+    assert {p.tensor: p.b for p in found.layers} == pytest.approx(plain, abs=1)
 
 
 def test_without_data(cli: Cli, place: Place, quantized: Path) -> None:

@@ -138,6 +138,14 @@ def test_standard_output_on_a_full_disk(arguments: list[str]) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("arguments", ["targets", "nosuch"])
+def test_streams_that_are_closed(arguments: str) -> None:
+    """`qconvert ... >&-`, as under some service managers: the work is done, and the exit code is its own."""
+    line = f"exec {' '.join(command(arguments))} >&- 2>&-"
+    ran = subprocess.run(line, shell=True, check=False, timeout=60, env=environment())
+    assert ran.returncode == (0 if arguments == "targets" else 2)
+
+
 def test_no_colours_and_no_bars_without_a_terminal(place: Place) -> None:
     for more in ({}, {"CI": "true", "TERM": "xterm-256color"}):
         ran = process(*place.convert(*SMALL), place=place, **more)

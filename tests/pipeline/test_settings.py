@@ -79,6 +79,8 @@ def test_other_cores_need_samples(place: Place, cli: Cli, data: bool, more: tupl
         ("weights.levels", "ternary", "static", True),
         ("weights.bits", 4, "float16", True),
         ("weights.bits", 4, "static", False),
+        ("format", "qoperator", "float16", True),
+        ("format", "qoperator", "static", False),
         ("calibration.percentile", 99.0, "static", True),
     ],
 )

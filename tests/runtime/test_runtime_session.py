@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from end_to_end_support import conv_model, model
 from onnx import helper
@@ -14,6 +15,7 @@ from onnx import helper
 from qconvert.errors import QConvertError
 from qconvert.graph import from_proto
 from qconvert.runtime import Options, Session, concrete_shapes, opened, session
+from qconvert.runtime.profile import profile
 from qconvert.runtime.session import reason
 
 FEED = {"x": np.ones((2, 3, 8, 8), np.float32)}
@@ -111,3 +113,20 @@ def test_unknown_rank() -> None:
     graph = from_proto(model([helper.make_node("Relu", ["x"], ["y"])], {"x": None}, {"y": None}))
     with pytest.raises(QConvertError, match="M010"):
         concrete_shapes(graph, {})
+
+
+def test_profile_that_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk, where the runtime stops writing without a word."""
+    whole = Session.end_profile
+
+    def cut(session: Session) -> Path:
+        path = whole(session)
+        path.write_bytes(path.read_bytes()[:-100])
+        return path
+
+    monkeypatch.setattr(Session, "end_profile", cut)
+    onnx.save(conv_model(), tmp_path / "m.onnx")
+    with pytest.raises(QConvertError) as raised:
+        profile(tmp_path / "m.onnx", Options(), FEED, runs=3)
+    assert raised.value.exit_code == 7
+    assert "cut off" in str(raised.value)

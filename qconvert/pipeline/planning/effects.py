@@ -99,6 +99,7 @@ _OF_STORED = ("block", "weight_symmetric", "levels")
 _Row = tuple[str, Callable[[Recipe], bool], str, str]
 _IDLE: tuple[_Row, ...] = (  # key, whether nothing reads it, why, and what to do
     ("weights.bits", lambda r: not _has_integers(r), "the model has no integers", "remove it"),
+    ("format", lambda r: not _has_integers(r), "the model has no integers", "remove it"),
     ("weights.block", lambda r: not _stores(r), _ONLY_STORED, _STORE),
     ("weights.symmetric", lambda r: not _stores(r), _ONLY_STORED, _STORE),
     (
