@@ -272,7 +272,7 @@ class _Tuning:
                 continue
             options = [m for m in options if (m.names[0], m.method) != doubted]
             self._say(
-                f"passed over: range method {doubted[1]}: {doubted[0]}: {gain:+.1f} dB on held-out calibration samples"
+                f"passed over: range method {doubted[1]}: {doubted[0]}: {gain:+.2f} dB on held-out calibration samples"
             )
 
     def _with_ranges(self, sight: Sight, built: Built) -> Board:
