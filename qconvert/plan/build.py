@@ -306,7 +306,7 @@ def _with_writes(work: Work, plans: dict[str, NodePlan], integer: frozenset[str]
         readers = work.graph.consumers_of(node.output)
         absorbs = any(done[n.name].kind is Kind.ABSORBED for n in readers)
         wanted = any(reads(done[n.name], n, node.output) for n in readers)
-        writes = kernel.output == "integer" or (kernel.output == "free" and (absorbs or wanted))
+        writes = work.writes_alone(node) or (kernel.output == "free" and (absorbs or wanted))
         done[node.name] = replace(done[node.name], writes=writes)
     return done
 

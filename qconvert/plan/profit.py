@@ -73,8 +73,8 @@ def _unit(work: Work, node: Node, per_mac: float, gain: float) -> Unit:
     float_ns = cost.float_ns + sum(work.estimates[n.name].float_ns for n in absorbed)
     if may:
         float_ns += per_mac * macs(node, work.graph, work.shapes)
-    writes = candidate.kernel is not None and candidate.kernel.output == "integer"
-    return Unit(node.name, float_ns, (cost.integer_ns or 0.0) + gain * weighted, may, candidate.forced, writes)
+    integer_ns = (cost.integer_ns or 0.0) + gain * weighted
+    return Unit(node.name, float_ns, integer_ns, may, candidate.forced, work.writes_alone(node))
 
 
 def _wires(work: Work, model: CostModel) -> Iterable[Wire]:

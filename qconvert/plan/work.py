@@ -36,6 +36,12 @@ class Work:
         row = spec(node)
         return row is not None and (row.tie is Tie.SAME or node.op in self.target.kernels.same_scale)
 
+    def writes_alone(self, node: Node) -> bool:
+        """Whether an integer form of the node must write integers, whoever reads them."""
+        kernel, readers = self.found[node.name].kernel, self.graph.consumers_of(node.output)
+        paired = len(readers) == 1 and (node.op, readers[0].op) in self.target.placement.float_pairs
+        return kernel is not None and (kernel.output == "integer" or (kernel.output == "free" and paired))
+
     def host_of(self, node: Node) -> str:
         """Name of the unit that the node belongs to in the cut: itself, or the host of an absorbed clamp."""
         return self.found[node.name].host or node.name

@@ -22,6 +22,8 @@ class Placement:
         residual_skip: a residual Add takes integers on its skip input only.
         float_anchor: a float layer amid integers keeps float weights only behind a 16-bit carrier.
         join_concat: what only a Concat reads is written in the scale of its result at once.
+        float_pairs: (layer, reader) that the runtime makes one float operator where the layer's result is float and nobody else
+            reads it, before it looks for integers; the layer's result is written as integers there.
     """
 
     whole: bool = False
@@ -29,6 +31,7 @@ class Placement:
     residual_skip: bool = False
     float_anchor: bool = False
     join_concat: bool = False
+    float_pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

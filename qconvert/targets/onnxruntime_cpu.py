@@ -77,6 +77,9 @@ WEIGHT_FORMS: tuple[WeightForm, ...] = (
     WeightForm("fold", _LAYERS, "", (2,), _ANY, ((2, 16),), opset=25, source=_FOLDS),
 )  # fmt: skip
 
+# matmul_add_fusion.cc and gemm_transpose_fusion.cc run before Q/DQ groups are matched; the Gemm dequantizes its weight at every run.
+_FLOAT_PAIRS = (("MatMul", "Add"), ("Gemm", "Transpose"))
+
 ONNXRUNTIME_CPU = Target(
     name="onnxruntime-cpu",  # no target by itself: the targets replace what differs
     title="onnxruntime CPU",
@@ -88,7 +91,7 @@ ONNXRUNTIME_CPU = Target(
         small_weight=Format("int4", symmetric=True, bits=4),
     ),
     kernels=Kernels(KERNELS, dynamic=DYNAMIC, absorbed=("Relu", "Clip")),
-    placement=Placement(attention="dynamic", float_anchor=True),
+    placement=Placement(attention="dynamic", float_anchor=True, float_pairs=_FLOAT_PAIRS),
     weight_forms=WEIGHT_FORMS,
     floats=Floats(
         whole_model=("float16",),

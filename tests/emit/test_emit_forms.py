@@ -345,3 +345,26 @@ def test_four_bit_weights_are_stored_in_four_bits_and_run_in_integer_kernels(for
     assert "Cast" not in executed
     for optimize in (False, True):
         assert sqnr(graph, result, optimize) > 12
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "reader"),
+    [
+        ((2, 64), "MatMul (x, w)", "Add (a, c)"),
+        ((2, 8, 64), "MatMul (x, w)", "Add (a, c)"),
+        ((2, 64), "Gemm (x, w)", "Transpose <perm=[1,0]> (a)"),
+    ],
+)
+def test_no_float_reader_takes_an_integer_product_into_a_float_operator(
+    shape: tuple[int, ...], layer: str, reader: str, tmp_path: Path
+) -> None:
+    """The runtime's float fusions come first, and what they make dequantizes its weight at every run."""
+    dims = ",".join(map(str, shape))
+    graph = text_model(
+        f"(float[{dims}] x, float[{dims}] c) => (float[{','.join('?' * len(shape))}] y) {{ a = {layer} s = {reader} y = Tanh (s) }}",
+        w=random(64, 64),
+    )
+    kept = {"n_s": {"keep": "float"}, "n_y": {"keep": "float"}}
+    executed = optimized(quantized(graph, feeds_of(graph), nodes=kept).emit(), tmp_path)
+    assert {"QLinearMatMul", "QGemm"} & set(ops(executed)), "the product runs in integers"
+    assert ops(executed).count("DequantizeLinear") == 1, "of its result, not of its weight"
