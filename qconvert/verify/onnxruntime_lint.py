@@ -22,7 +22,7 @@ from ..runtime import Options, Session, assumed_inputs, synthetic_feed
 from ..targets.model import Target
 from .fusion import label
 from .onnxruntime_fusion import QUANTIZED_AT_LOAD, becomes_nbits, clamp_vanishes, float_regions, why_float
-from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Origin, Quantize, QuantizedInput, QuantizedView
+from .quantized import COMMUTING, DEQUANTIZE, QUANTIZE, Dequantize, Origin, Quantize, QuantizedInput, QuantizedView
 
 _LAYERS = WEIGHTED | {"QLinearConv", "QLinearMatMul", "QGemm"}
 
@@ -286,13 +286,21 @@ def _between_layer_and_clamp(model: _Model) -> Iterator[Diagnostic]:
 def _unfolded(model: _Model) -> Iterator[Diagnostic]:
     for node in (n for n in model.view.graph.nodes if n.op == "BatchNormalization"):
         layer, pair = _before(model, node)
-        if layer is not None and layer.op in _LAYERS and (pair or model.view.int8(layer)):
+        foldable = not _clamps_at_zero(model.view.dq(node.input(0)))
+        if layer is not None and layer.op in _LAYERS and foldable and (pair or model.view.int8(layer)):
             yield _warn(
                 "C212",
                 node,
                 f"BatchNormalization behind `{label(layer)}` runs in float",
                 "fold it into the layer's weights before quantizing",
             )
+
+
+def _clamps_at_zero(dq: Dequantize | None) -> bool:
+    """Whether the smallest code means zero: a Relu may have vanished into such a range, and nothing folds through that."""
+    if dq is None or dq.params.zero_point is None or dq.params.dtype not in ("int8", "uint8"):
+        return False
+    return bool((dq.params.zero_point == np.iinfo(dq.params.dtype).min).all())
 
 
 def _quantized_at_load(model: _Model) -> Iterator[Diagnostic]:

@@ -239,6 +239,13 @@ def test_an_unfolded_batch_normalization_is_a_finding(tmp_path: Path) -> None:
     assert [d.where for d in found] == ["n_c"]
 
 
+def test_a_batch_normalization_behind_a_vanished_relu_cannot_be_folded(tmp_path: Path) -> None:
+    stats: dict[str, Any] = {"s": np.ones(16, np.float32), "z": np.zeros(16, np.float32)}
+    text = "c0 = Conv(b, w2)\n r = Relu(c0)\n c = BatchNormalization(r, s, z, z, s)"
+    graph = by_onnxruntime(tmp_path, net(text, **stats), **U8S8)
+    assert "C212" not in codes(check_onnxruntime(graph))
+
+
 def test_every_finding_has_a_known_code_a_node_and_a_hint(tmp_path: Path) -> None:
     for options in (
         S8S8,

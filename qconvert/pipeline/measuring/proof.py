@@ -22,6 +22,7 @@ from ..events import Stages
 from ..planning import Planned
 from ..request import Request
 
+_SAYS_FLOAT = ("C204", "C212")
 _SAME_DB = 50.0  # a rewrite only reorders float32 arithmetic: 90 dB and more in practice
 
 
@@ -73,7 +74,9 @@ def prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Datas
         proved = form.prove(path, product, planned, _feeds(dataset), floor_db(planned.plan))
         raise_errors([_of_result(found, path) for found in proved.findings])
     readback = proved.result.readback
-    stages.note(*proved.findings, *(findings(readback) if readback else ()))
+    stages.note(
+        *(d for d in proved.findings if not _chosen(d, planned.plan)), *(findings(readback) if readback else ())
+    )
     stages.note(*_elsewhere(planned, readback))
     return proved
 
@@ -81,6 +84,12 @@ def prove(form: Form, planned: Planned, path: Path, product: Any, dataset: Datas
 def _of_result(found: Diagnostic, path: Path) -> Diagnostic:
     """With the name of the file, not the place where it is staged, which is gone when the message is read."""
     return replace(found, where=path.name) if found.where == str(path) else found
+
+
+def _chosen(found: Diagnostic, plan: Plan) -> bool:
+    """Whether a finding says of a node that it runs in float which the plan has left float, with its reason."""
+    node = plan.nodes.get(found.where or "")
+    return found.code in _SAYS_FLOAT and node is not None and node.kind is Kind.FLOAT
 
 
 def _elsewhere(planned: Planned, readback: Readback | None) -> tuple[Diagnostic, ...]:
