@@ -37,7 +37,7 @@ def plan(
     """
     from ..errors import Severity
     from ..pipeline.events import Stages
-    from ..pipeline.planning import make_plan
+    from ..pipeline.planning import plan_of
     from ..pipeline.recording.record import plan_info
     from ..pipeline.resolve import chosen_recipe
     from ..report.plan import named_nodes, node_table, plan_text, why_text
@@ -45,7 +45,7 @@ def plan(
     changes = overrides(set_, {"mode": mode, "weights.bits": bits, "weights.block": block, "format": format_})
     chosen = chosen_recipe(recipe, () if target is None else (target,), changes)
     stages = Stages()
-    planned = make_plan(model, chosen.recipe, stages, chosen.source, folder=chosen.base)
+    planned = plan_of(model, chosen.recipe, stages, chosen.source, folder=chosen.base)
     info = plan_info(planned, chosen.recipe.format or planned.target.artefact.formats[0])
     show_diagnostics([*chosen.notes, *(d for d in stages.diagnostics if everything or d.severity is Severity.WARNING)])
     if as_json:

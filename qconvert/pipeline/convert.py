@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from .. import __version__
 from ..data import Dataset
-from ..errors import Diagnostic
+from ..errors import Diagnostic, QConvertError
 from ..evaluate import Baseline, GateResult, Measurements, judge, judge_limits, judge_regression, model_files
 from ..recipe import Gates, dump
 from ..report import FORMATS
 from ..report.record import RunRecord
-from .drafting.data import open_data
+from .drafting.data import first_feeds, open_data
 from .drafting.drafts import drafted
 from .drafting.forms import form_of
 from .drafting.half import range_notes, ranges_of
@@ -20,7 +20,8 @@ from .drafting.statistics import Statistics, statistics
 from .events import Listener, Stages, silent
 from .measuring.measure import Made, measure
 from .measuring.proof import check_rewrites, prove
-from .planning import Planned, make_plan
+from .planning import Planned, load_model, make_plan
+from .planning.dataless import refuse_without_data
 from .planning.effects import refuse_unproved
 from .planning.given import write_tables
 from .recording.baseline import check_baseline, comparable, read_baseline
@@ -47,8 +48,7 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     check_baseline(request.baseline, place, request.update_baseline)
     with staged(place.folder), staged(place.report.parent):
         pass  # a folder that cannot be written to is found now, not after the calibration
-    planned = make_plan(request.model, recipe, stages, request.source, None, request.data is not None, request.base_dir)
-    dataset = open_data(request, planned, stages)
+    planned, dataset = _planned(request, stages)
     baseline = _baseline(request, planned, dataset, stages)
     check_rewrites(request, planned, dataset, stages)
     found = _calibrate(request, planned, dataset, stages)
@@ -94,6 +94,25 @@ def convert(request: Request, listener: Listener = silent) -> RunRecord:
     if request.update_baseline and request.baseline and final.status == "done":
         write_text(request.baseline, FORMATS["json"].render(final))
     return final
+
+
+def _planned(request: Request, stages: Stages) -> tuple[Planned, Dataset | None]:
+    """The model's plan and the data.
+
+    Raises:
+        QConvertError: what is wrong with the model, or with what is asked of it, before what is wrong with the data.
+    """
+    model, recipe = load_model(request.model, request.recipe, stages, request.base_dir), request.recipe
+    try:
+        dataset = open_data(request, model.graph, stages)
+        samples = first_feeds(dataset)
+    except QConvertError:
+        make_plan(model, recipe, stages, request.source)
+        raise
+    planned = make_plan(model, recipe, stages, request.source, samples, dataset is not None)
+    if dataset is None:
+        refuse_without_data(planned, recipe, request.source)
+    return planned, dataset
 
 
 def _baseline(request: Request, planned: Planned, dataset: Dataset | None, stages: Stages) -> Baseline | None:

@@ -12,7 +12,7 @@ from ..recipe import Recipe
 from ..report.inspect import Inspection, LargeTensor, TargetView
 from ..targets import TARGETS
 from .events import Stages
-from .planning import Planned, make_plan
+from .planning import Planned, plan_of
 from .recording.record import model_info
 
 _LARGEST = 5
@@ -30,7 +30,7 @@ def inspect_model(path: Path) -> Inspection:
     plans: dict[str, Planned | QConvertError] = {}
     for name in TARGETS:
         try:
-            plans[name] = make_plan(path, Recipe(target=name), Stages())
+            plans[name] = plan_of(path, Recipe(target=name), Stages())
         except QConvertError as error:
             plans[name] = error
     first = next((p for p in plans.values() if isinstance(p, Planned)), None)

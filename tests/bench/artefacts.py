@@ -10,7 +10,7 @@ from pathlib import Path
 import qconvert
 from qconvert.errors import QConvertError
 from qconvert.pipeline.events import Stages
-from qconvert.pipeline.planning import make_plan
+from qconvert.pipeline.planning import plan_of
 from qconvert.report import RunRecord
 from qconvert.verify import read_back
 
@@ -69,7 +69,7 @@ def theirs(case: Case) -> Made | Failed:
 def _share(case: Case, path: Path) -> float | None:
     """Where the runtime does its multiply-accumulates, found by the names of the nodes."""
     try:
-        planned = make_plan(case.model, case.request(path).recipe, Stages())
+        planned = plan_of(case.model, case.request(path).recipe, Stages())
         return read_back(path, planned.graph, planned.plan).integer_macs
     except QConvertError:
         return None

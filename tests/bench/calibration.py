@@ -15,7 +15,7 @@ import numpy as np
 from qconvert.calibrate import Sketcher, activation_params, collect
 from qconvert.data import Sample
 from qconvert.pipeline.events import Stages
-from qconvert.pipeline.planning import Planned, make_plan
+from qconvert.pipeline.planning import Planned, plan_of
 from qconvert.recipe.types import Calibration
 from qconvert.runtime import Options, Session
 
@@ -78,7 +78,7 @@ def add(table: Table, case: Case) -> None:
 def planned_static(case: Case) -> Planned:
     """The plan in static mode, also for models that are dynamic by default."""
     request = case.request(OUT / "unused.onnx", {"mode": "static"})
-    return make_plan(case.model, request.recipe, Stages())
+    return plan_of(case.model, request.recipe, Stages())
 
 
 def _plain(session: Session, samples: Sequence[Sample]) -> float:

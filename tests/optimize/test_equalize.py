@@ -231,10 +231,10 @@ def _digits(part: Path, count: int) -> list[Feed]:
 
 def test_digits_mobilenet_is_rescued(tmp_path: Path) -> None:
     from qconvert.pipeline.events import Stages, silent
-    from qconvert.pipeline.planning import make_plan
+    from qconvert.pipeline.planning import plan_of
 
     folder = Path(__file__).parents[2] / "sample_models" / "digits_mobilenet"
-    planned = make_plan(folder / "digits_mobilenet.onnx", Recipe(reduce_range=EVERYWHERE.reduce_range), Stages(silent))
+    planned = plan_of(folder / "digits_mobilenet.onnx", Recipe(reduce_range=EVERYWHERE.reduce_range), Stages(silent))
     feeds = _digits(folder / "calib", 24)
     draft, lab = laboratory(planned.graph, feeds, Recipe(placement="everywhere", reduce_range=EVERYWHERE.reduce_range))
     before, after = lab.score(draft), lab.score(equalize(draft, lab, Equalization()))

@@ -15,7 +15,7 @@ from qconvert.emit import EMITTERS
 from qconvert.errors import QConvertError
 from qconvert.graph import Graph, save
 from qconvert.pipeline.events import Stages
-from qconvert.pipeline.planning import Planned, make_plan
+from qconvert.pipeline.planning import Planned, plan_of
 from qconvert.pipeline.resolve import chosen_recipe
 from qconvert.plan import Kind
 from qconvert.targets import TARGETS
@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(model: Path, target: str, changes: Mapping[str, Any]) -> tuple[Planned, Stages]:
     chosen, stages = chosen_recipe(None, (target,), changes), Stages()
-    return make_plan(model, chosen.recipe, stages, chosen.source), stages
+    return plan_of(model, chosen.recipe, stages, chosen.source), stages
 
 
 def attempted(
@@ -178,7 +178,7 @@ def test_a_rule_for_dynamic_ranges_is_refused_where_there_are_none(model: Path, 
     recipe.write_text("target: tensorrt\nrules: [{match: {op: Gemm}, set: {mode: dynamic}}]\n")
     loaded = chosen_recipe(recipe, (), {})
     with pytest.raises(QConvertError, match="no dynamic quantization") as refused:
-        make_plan(model, loaded.recipe, Stages(), loaded.source)
+        plan_of(model, loaded.recipe, Stages(), loaded.source)
     assert refused.value.diagnostics[0].where == "rules[0]"
 
 
@@ -187,5 +187,5 @@ def test_settings_of_stored_weights_in_rules_are_said_to_be_idle(model: Path, tm
     recipe.write_text("mode: static\nrules: [{match: {op: Gemm}, set: {block: 32}}]\n")
     loaded = chosen_recipe(recipe, (), {})
     stages = Stages()
-    make_plan(model, loaded.recipe, stages, loaded.source)
+    plan_of(model, loaded.recipe, stages, loaded.source)
     assert [d.where for d in stages.diagnostics if d.code == "R101"] == ["rules[0].block"]

@@ -303,10 +303,16 @@ def test_operators_are_refused_before_a_size_is_asked_for_and_advice_is_given_on
     assert "shapes: {H: 64}" in (found[2].hint or "")
 
 
-def test_open_sizes_are_refused_and_given_ones_are_taken(tmp_path: Path) -> None:
-    model = one("Relu", ["x"], ("N", 3, "H", 8))
+def test_open_sizes_that_samples_do_not_agree_on_are_refused(tmp_path: Path) -> None:
+    onnx.save(one("Relu", ["x"], ("N", 3, "H", 8)), tmp_path / "net.onnx")
+    for height in (4, 6):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        np.savez(tmp_path / "data" / f"{height}.npz", x=np.ones((2, 3, height, 8), np.float32))
+    request, _ = request_of(
+        Asked(tmp_path / "net.onnx", tmp_path / "out", tmp_path / "data", None, ("tflite-micro",), {})
+    )
     with pytest.raises(QConvertError, match="H") as caught:
-        run(tmp_path, model)
+        convert(request)
     assert caught.value.diagnostics[0].code == "M010"
 
 

@@ -17,7 +17,7 @@ from qconvert.emit.tflite import Artefact, Options, emit_tflite
 from qconvert.evaluate import Comparison
 from qconvert.graph import Array
 from qconvert.pipeline.events import Stages
-from qconvert.pipeline.planning import Planned, make_plan
+from qconvert.pipeline.planning import Planned, plan_of
 from qconvert.recipe import Recipe
 from qconvert.runtime import Feed, Session
 from qconvert.runtime import Options as Opening
@@ -105,7 +105,7 @@ def artefact_of(
     """Plan, calibrate and emit."""
     path = folder / "model.onnx"
     onnx.save(model, path)
-    planned = make_plan(path, recipe, Stages())
+    planned = plan_of(path, recipe, Stages())
     observers = {name: (Sketcher(),) for name in planned.plan.taps}
     collect(planned.graph, [Sample(str(n), feed) for n, feed in enumerate(feeds)], observers)
     activations = activation_params(

@@ -7,30 +7,37 @@ from dataclasses import replace
 from ...data import Dataset, DatasetSettings, Preprocess, open_dataset
 from ...data.folder import SUFFIXES
 from ...errors import Diagnostic, Severity, fail
+from ...graph import Graph
+from ...runtime import Feed
 from ..events import Stages
-from ..planning import Planned
-from ..planning.dataless import refuse_without_data
+from ..planning.sizes import LOOKED_AT
 from ..request import Request
 
 _SHARE = 0.75  # of the rows calibrate
 
 
-def open_data(request: Request, planned: Planned, stages: Stages) -> Dataset | None:
-    """The request's dataset; None where there is none and none is needed.
+def open_data(request: Request, graph: Graph, stages: Stages) -> Dataset | None:
+    """The request's dataset, None where there is none.
+
+    Args:
+        graph: the float graph that the samples are for.
 
     Raises:
-        QConvertError: D001 and whatever is wrong with the data.
+        QConvertError: whatever is wrong with the data.
     """
     if request.data is None:
-        refuse_without_data(planned, request.recipe, request.source)
         return None
-    graph = planned.original
     with stages.stage("data"):
         dataset = open_dataset(
             request.data, {name: graph.type_of(name) for name in graph.feeds}, request.recipe.dataset, request.base_dir
         )
     stages.note(*dataset.diagnostics, *raw_images(dataset, request.recipe.dataset))
     return with_holdout(dataset, request.recipe.dataset.evaluation_samples) if request.hold_out else dataset
+
+
+def first_feeds(dataset: Dataset | None) -> tuple[Feed, ...]:
+    """The first samples, by which open sizes are chosen."""
+    return () if dataset is None else tuple(sample.feed for sample in dataset.calibration.take(LOOKED_AT))
 
 
 def raw_images(dataset: Dataset, settings: DatasetSettings) -> tuple[Diagnostic, ...]:

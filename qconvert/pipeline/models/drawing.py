@@ -16,7 +16,7 @@ from ...report.words import count, duration, percent
 from ...verify.placement import executed, skeleton
 from ...verify.tflite_read import ReadOp, ReadTensor, read_tflite
 from ..events import Stages
-from ..planning import Planned, make_plan
+from ..planning import Planned, plan_of
 
 _DRAWN_AS = {Kind.FLOAT: "float", Kind.ABSORBED: "absorbed", Kind.WEIGHT_ONLY: "stored"}
 
@@ -33,7 +33,7 @@ def draw_model(path: Path, recipe: Recipe) -> Picture:
     if any(is_quantized(node) for node in graph.nodes):
         return _executed(path, graph)
     try:
-        return _planned(path, make_plan(path, recipe, Stages()))
+        return _planned(path, plan_of(path, recipe, Stages()))
     except QConvertError as error:
         return _plain(path, graph, recipe.target, error)
 

@@ -1,10 +1,21 @@
-"""From a model file and a recipe to a plan, before any data is read.
+"""From a model file and a recipe to a plan, before any statistics are collected.
 
-`make_plan` is the way in. It refuses what cannot work (`suitable`, `effects`), takes over ranges that the model brings along
+`load_model` and `make_plan` are the way in (`plan_of` where there is no data). It refuses what cannot work (`suitable`, `effects`), takes over ranges that the model brings along
 (`given`), and weighs what costs memory (`prices`); `dataless` says what would do without data.
 """
 
 from .chosen import target_named, target_of
-from .planned import Planned, make_plan, replanned, rewritten
+from .loaded import Loaded, load_model
+from .planned import Planned, make_plan, plan_of, replanned, rewritten
 
-__all__ = ["Planned", "make_plan", "replanned", "rewritten", "target_named", "target_of"]
+__all__ = [
+    "Loaded",
+    "Planned",
+    "load_model",
+    "make_plan",
+    "plan_of",
+    "replanned",
+    "rewritten",
+    "target_named",
+    "target_of",
+]

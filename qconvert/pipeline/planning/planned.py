@@ -1,15 +1,15 @@
-"""From a model file and a recipe to a plan; no data is read."""
+"""From a model file and a recipe to a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...canonicalize import Canonical, canonicalize
 from ...errors import Diagnostic, QConvertError, Severity
-from ...graph import Edit, Graph, load
-from ...lift import Lifted, Span, lift, spread
+from ...graph import Edit, Graph
+from ...lift import Lifted, Span, spread
 from ...plan import Exceptions, Kind, Plan, Reason, around, plan
 from ...recipe import Recipe, SourceMap, resolve_rules
 from ...recipe.types import HALVES, Change
@@ -18,10 +18,12 @@ from ...targets import Target
 from ...targets.costs import CostModel
 from ..events import Stages
 from .chosen import target_of
-from .effects import idle, refuse_unknown_sizes, unmet_mode
-from .given import from_table, still_true
+from .effects import unmet_mode
+from .given import still_true
+from .loaded import Loaded, load_model
 from .prices import affordable, merged
-from .suitable import ASSUMED, fixed_shapes, refuse, refuse_float
+from .sizes import from_samples, open_sizes, sizes_of, typical
+from .suitable import ASSUMED, fixed_shapes, refuse_float
 
 _WORTH = (
     0.998  # a rewrite must bring this share of the time at most to be worth a graph that looks less like the original
@@ -35,6 +37,7 @@ class Planned:
     Attributes:
         lifted: the graph as it was loaded, without the quantization that it may have had; canonical: what the plan speaks of.
         spans: intervals that are known without data, by tensor of the canonical graph.
+        sizes: of dimensions that the model leaves open, by name, as far as the recipe or the samples give them.
         kept: nodes that calibration found to need float32, with the reason.
         choices: settings of nodes that the recipe's rules leave open and planning has chosen.
     """
@@ -44,6 +47,7 @@ class Planned:
     canonical: Canonical
     plan: Plan
     spans: Mapping[str, Span]
+    sizes: Mapping[str, int] = field(default_factory=dict)
     kept: Mapping[str, Reason] = field(default_factory=dict)
     choices: Mapping[str, Change] = field(default_factory=dict)
 
@@ -60,11 +64,12 @@ class Planned:
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """What a plan is made for: everything but the graph."""
+    """What a plan is made for: everything but the graph; `sizes` are those of open dimensions, `feed` is a real sample."""
 
     target: Target
     recipe: Recipe
     source: SourceMap | None
+    sizes: Mapping[str, int]
     feed: Feed | None
     spans: Mapping[str, Span]
 
@@ -73,7 +78,7 @@ class _Question:
     ) -> Plan:
         """The plan of one form of the model; `extra` rules fill what the recipe leaves open."""
         rules = resolve_rules(self.recipe.rules, graph, self.source)
-        shapes = concrete_shapes(graph, self.recipe.shapes, self.feed)
+        shapes = concrete_shapes(graph, self.sizes, self.feed)
         nodes = merged(rules.nodes, extra or {})
         return plan(graph, self.target, self.recipe, shapes, nodes, rules.tensors, kept or {}, self.spans)
 
@@ -85,13 +90,11 @@ def _fixed(graph: Graph, ask: _Question) -> Graph:
         QConvertError: M010 for an open dimension, behind M014 for operators that would be refused with a size for it too.
     """
     try:
-        return fixed_shapes(graph, ask.target, ask.recipe)
+        return fixed_shapes(graph, ask.target, ask.sizes)
     except QConvertError as unnamed:
-        names = {d for n in graph.feeds for d in (graph.type_of(n).shape or ())[1:] if isinstance(d, str)}
-        sizes = {**dict.fromkeys(sorted(names), ASSUMED), **ask.recipe.shapes}
-        supposed = replace(ask, recipe=ask.recipe.model_copy(update={"shapes": sizes}))
+        supposed = replace(ask, sizes={**dict.fromkeys(sorted(open_sizes(graph)), ASSUMED), **ask.sizes})
         try:
-            canonical, chosen = _best_form(fixed_shapes(graph, ask.target, supposed.recipe), supposed)
+            canonical, chosen = _best_form(fixed_shapes(graph, ask.target, supposed.sizes), supposed)
             refuse_float(ask.target, canonical.graph, chosen)
         except QConvertError as refused:
             told = [found for found in refused.diagnostics if found.code == "M014"]
@@ -101,33 +104,27 @@ def _fixed(graph: Graph, ask: _Question) -> Graph:
 
 
 def make_plan(
-    model: Path,
+    model: Loaded,
     recipe: Recipe,
     stages: Stages,
     source: SourceMap | None = None,
-    feed: Feed | None = None,
+    samples: Sequence[Feed] = (),
     with_data: bool = True,
-    folder: Path = Path("."),
 ) -> Planned:
-    """Load a model and plan it.
+    """Plan a model.
 
     Args:
-        folder: where the recipe's paths start.
+        samples: some of those that the model will run on; sizes that neither the model nor the recipe fixes are theirs.
         with_data: ranges may still be measured; otherwise those that come with the model have to do.
 
     Raises:
         QConvertError: M0xx for the model, R007 and R009 for rules and combinations, D001 where a range is missing that the
             target cannot do without.
     """
-    target = target_of(recipe)
-    with stages.stage("load"):
-        loaded = load(model)
-        refuse(loaded, model)
-        refuse_unknown_sizes(recipe, loaded)
-        lifted = lift(loaded)
-        listed, notes = from_table(recipe, folder, lifted.graph)
-    stages.note(*idle(recipe), *lifted.notes, *notes)
-    ask = _Question(target, recipe, source, feed, {**lifted.spans, **listed})
+    target, lifted = target_of(recipe), model.lifted
+    sizes = {**sizes_of(lifted.graph, samples, target.artefact.static_shapes), **recipe.shapes}
+    stages.note(*from_samples(sizes, recipe))
+    ask = _Question(target, recipe, source, sizes, typical(samples), model.spans)
     with stages.stage("plan"):
         canonical, chosen = _best_form(_fixed(lifted.graph, ask), ask)
         if chosen.opset > canonical.graph.opset:
@@ -136,7 +133,7 @@ def make_plan(
             canonical = Canonical(raised.graph, rewrites, notes)
             chosen = ask.plan(canonical.graph)
         if ask.spans:
-            ask = replace(ask, spans=still_true(ask.spans, lifted.graph, canonical.graph, recipe.shapes))
+            ask = replace(ask, spans=still_true(ask.spans, lifted.graph, canonical.graph, sizes))
             chosen = ask.plan(canonical.graph)
         extra: Mapping[str, Change] = {}
         if target.placement.whole:
@@ -148,7 +145,14 @@ def make_plan(
             ask, chosen, notes = _from_spans(ask, canonical.graph, chosen, extra)
             stages.note(*notes)
     stages.note(*canonical.diagnostics, *_faster(canonical.graph, ask, chosen), *unmet_mode(recipe, target, chosen))
-    return Planned(target, lifted, canonical, chosen, ask.spans, choices=extra)
+    return Planned(target, lifted, canonical, chosen, ask.spans, sizes, choices=extra)
+
+
+def plan_of(
+    model: Path, recipe: Recipe, stages: Stages, source: SourceMap | None = None, folder: Path = Path(".")
+) -> Planned:
+    """Load a model and plan it, without samples at hand; see `load_model` and `make_plan`."""
+    return make_plan(load_model(model, recipe, stages, folder), recipe, stages, source)
 
 
 def _from_spans(
@@ -212,9 +216,8 @@ def _faster(graph: Graph, ask: _Question, chosen: Plan) -> tuple[Diagnostic, ...
             if share
             else "nothing gains from integers: the result is a float model"
         )
-        hint = (
-            "see `qconvert plan`; set `shapes:` if the assumed sizes are too small, or `placement: everywhere` for size"
-        )
+        assumed = "set `shapes:` if the assumed sizes are too small, or " * bool(open_sizes(graph) - ask.sizes.keys())
+        hint = f"see `qconvert plan`; {assumed or 'set '}`placement: everywhere` for size"
         return (Diagnostic("P101", text, None, hint, Severity.WARNING),)
     if chosen.prediction.speedup is None:
         return ()
@@ -232,7 +235,7 @@ def _best_form(original: Graph, ask: _Question) -> tuple[Canonical, Plan]:
     """Canonicalize, then keep those of the target's rewrites that make the predicted time shorter, one after the other."""
     target = ask.target
     best = canonicalize(original, extra=target.rewrites.always)
-    best = Canonical(with_types(best.graph, ask.recipe.shapes, ask.feed), best.applied, best.diagnostics)
+    best = Canonical(with_types(best.graph, ask.sizes, ask.feed), best.applied, best.diagnostics)
     chosen = ask.plan(best.graph)
     costs = dict(target.rewrites.priced_by)
     for rewrite in target.rewrites.if_faster:
@@ -268,7 +271,7 @@ def replanned(planned: Planned, recipe: Recipe, source: SourceMap | None, except
     rules = resolve_rules(recipe.rules, planned.graph, source)
     shapes = planned.plan.shapes
     if any(name not in shapes for name in graph.values()):
-        shapes = {**concrete_shapes(graph, recipe.shapes), **shapes}
+        shapes = {**concrete_shapes(graph, planned.sizes), **shapes}
     return plan(
         graph,
         planned.target,

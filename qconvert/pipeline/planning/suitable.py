@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from ...errors import Diagnostic, QConvertError, fail
 from ...graph import Array, Graph, Node, TensorType
 from ...ops import Role, spec
 from ...plan import Kind, Plan, Reason
-from ...recipe import Recipe
 from ...targets import Target
 
 ASSUMED = 64  # for a dimension that is open, where anything is to be said before it is known
@@ -49,11 +48,11 @@ def refuse(graph: Graph, model: Path) -> None:
         )
 
 
-def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
-    """The graph with every input dimension a number, for targets whose files fix them: a batch is 1, others come from the recipe.
+def fixed_shapes(graph: Graph, target: Target, sizes: Mapping[str, int]) -> Graph:
+    """The graph with every input dimension a number, for targets whose files fix them: `sizes` by name, and 1 for a batch.
 
     Raises:
-        QConvertError: M010 for an open dimension that the recipe does not name, and for one of 0.
+        QConvertError: M010 for an open dimension that is not among them, and for one of 0.
     """
     if not target.artefact.static_shapes:
         return graph
@@ -65,16 +64,14 @@ def fixed_shapes(graph: Graph, target: Target, recipe: Recipe) -> Graph:
             text = f"input `{name}` has no elements, as dimension {dims.index(0)} is 0"
             raise fail("M010", text, None, "export the model with inputs that hold something")
         for place, dim in enumerate(dims):
-            if not isinstance(dim, int) and place > 0 and dim not in recipe.shapes:
+            if not isinstance(dim, int) and place > 0 and dim not in sizes:
                 raise fail(
                     "M010",
                     f"dimension {place} of input `{name}` is open ({dim or 'unnamed'}), {target.title} files have fixed sizes",
                     None,
                     f"give its size: `shapes: {{{dim or 'name'}: {ASSUMED}}}`, or export the model with a fixed one",
                 )
-        types[name] = TensorType(
-            kind.dtype, tuple(d if isinstance(d, int) else recipe.shapes.get(d or "", 1) for d in dims)
-        )
+        types[name] = TensorType(kind.dtype, tuple(d if isinstance(d, int) else sizes.get(d or "", 1) for d in dims))
     return graph.with_(types=types)
 
 

@@ -10,11 +10,11 @@ from ...data import Dataset
 from ...errors import fail
 from ...optimize import Draft, Lab
 from ...recipe import Recipe, SourceMap
-from ..drafting.data import open_data
+from ..drafting.data import first_feeds, open_data
 from ..drafting.drafts import drafted
 from ..drafting.statistics import statistics
 from ..events import Stages
-from ..planning import Planned, make_plan
+from ..planning import Planned, load_model, make_plan
 from ..request import Request
 from ..storage.cache import Cache, Memory
 
@@ -40,22 +40,23 @@ class Workshop:
             QConvertError: whatever is wrong with model, recipe or data.
         """
         self.request, self.stages = request, stages
-        self.first = make_plan(request.model, request.recipe, stages, request.source, folder=request.base_dir)
+        self.model = load_model(request.model, request.recipe, stages, request.base_dir)
         self.dataset = self._data()
+        self.first = make_plan(self.model, request.recipe, stages, request.source, first_feeds(self.dataset))
         self.known = frozenset(
             node.name for node in canonicalize(self.first.original, extra=self.first.target.rewrites.always).graph.nodes
         )
         self.cache: Cache = request.cache or Memory()
 
     def _planned(self, recipe: Recipe, source: SourceMap | None) -> Planned:
-        return make_plan(self.request.model, recipe, Stages(), source, folder=self.request.base_dir)
+        return make_plan(self.model, recipe, Stages(), source, first_feeds(self.dataset))
 
     def _data(self) -> Dataset:
         if self.request.data is None:
             raise fail(
                 "D001", "sensitivity is measured on data, and no dataset was given", None, "give a folder with `-d`"
             )
-        dataset = open_data(self.request, self.first, self.stages)
+        dataset = open_data(self.request, self.model.graph, self.stages)
         if dataset is None:
             raise fail("D001", "no dataset", self.request.data, "give a folder with `-d`")
         return dataset
