@@ -61,15 +61,20 @@ def params_for_range(
     qmin, qmax = format_.qmin, format_.qmax
     if format_.symmetric:
         reach, middle = np.maximum(-low_, high_), 0 if qmin < 0 else (qmax + 1) // 2
-        scale = reach / (qmax - middle)
+        scale = _large_enough(reach / (qmax - middle), format_)
         zero = np.full(scale.shape, middle)
     else:
-        scale = _shifts((high_ - low_) / (qmax - qmin), format_)
+        scale = _shifts(_large_enough((high_ - low_) / (qmax - qmin), format_), format_)
         with np.errstate(divide="ignore", invalid="ignore"):
             zero = np.where(scale > 0, np.clip(np.rint(qmin - low_ / scale), qmin, qmax), qmin)
     scale = np.where(scale > 0, np.maximum(scale, SMALLEST_SCALE), 1.0)
     scale = _shifts(scale, format_)
     return QuantParams(format_, scale.astype(np.float32), zero.astype(format_.dtype), axis, block)
+
+
+def _large_enough(scale: Array, format_: Format) -> Array:
+    """Scales that the kernel computes with correctly; none stays none."""
+    return np.where(scale > 0, np.maximum(scale, format_.least_scale), scale)
 
 
 def _shifts(scale: Array, format_: Format) -> Array:

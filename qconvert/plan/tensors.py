@@ -190,7 +190,21 @@ def _format(work: Work, names: list[str]) -> Format:
                 "R009", f"{work.target.title} has no 16-bit activations", names[0], "use `keep: float` for this region"
             )
         base = work.target.formats.wide_activation
-    return base if symmetric is None else replace(base, symmetric=symmetric or base.symmetric)
+    chosen = base if symmetric is None else replace(base, symmetric=symmetric or base.symmetric)
+    return replace(chosen, least_scale=_least_scale(work, names))
+
+
+def _least_scale(work: Work, names: list[str]) -> float:
+    """The smallest scale that the kernels behind the tensors compute with."""
+    limits = {row.op: row.scale for row in work.target.formats.least}
+    writers = [node for name in names if (node := work.graph.producer.get(name)) is not None and node.op in limits]
+    return max((limits[node.op] / _axis_size(work, node) for node in writers), default=0.0)
+
+
+def _axis_size(work: Work, node: Node) -> int:
+    """Size of the axis along which the node works; 1 where it is unknown, which is the worst."""
+    shape = work.shapes.get(node.output)
+    return max(shape[int(node.attr("axis", -1))], 1) if shape else 1
 
 
 def _method(work: Work, name: str) -> str:

@@ -18,6 +18,7 @@ class Format:
         narrow: leave out the most negative code, so that the grid is symmetric.
         bits: number of bits that are used; fewer than those of the dtype for reduced ranges.
         exponents: the scale is a power of two with an exponent between these, as kernels want it that shift.
+        least_scale: the smallest scale that the kernel computes with correctly.
     """
 
     dtype: str
@@ -25,6 +26,7 @@ class Format:
     narrow: bool = False
     bits: int = 8
     exponents: tuple[int, int] | None = None
+    least_scale: float = 0.0
 
     @property
     def qmin(self) -> int:
@@ -65,6 +67,15 @@ class FixedScale:
 
 
 @dataclass(frozen=True, slots=True)
+class LeastScale:
+    """A kernel that overflows in output scales below `scale` / size of its axis."""
+
+    op: str
+    scale: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class InnerFormat:
     """Format of one output of an operator that only its kernel reads, such as the cell state of an LSTM.
 
@@ -88,6 +99,7 @@ class Formats:
         per_channel: weights have one scale an output channel, not one a tensor.
         per_tensor: operators whose weights have one scale all the same, unless a rule says otherwise.
         fixed: outputs whose parameters the kernels dictate.
+        least: outputs whose scale must not be small.
         inner: outputs that stay inside a kernel and have a format of their own.
     """
 
@@ -99,4 +111,5 @@ class Formats:
     per_channel: bool = True
     per_tensor: tuple[str, ...] = ()
     fixed: tuple[FixedScale, ...] = ()
+    least: tuple[LeastScale, ...] = ()
     inner: tuple[InnerFormat, ...] = ()

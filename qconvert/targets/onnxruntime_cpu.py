@@ -6,7 +6,7 @@ Sources: onnxruntime 1.31.1, `core/optimizer/qdq_transformer/selectors_actions` 
 
 from __future__ import annotations
 
-from .formats import Format, Formats
+from .formats import Format, Formats, LeastScale
 from .kernels import Kernel, Kernels, Limit, WeightForm
 from .model import Artefact, Floats, Placement, Runtime, SessionConfig, Target
 
@@ -80,6 +80,10 @@ WEIGHT_FORMS: tuple[WeightForm, ...] = (
 # matmul_add_fusion.cc and gemm_transpose_fusion.cc run before Q/DQ groups are matched; the Gemm dequantizes its weight at every run.
 _FLOAT_PAIRS = (("MatMul", "Add"), ("Gemm", "Transpose"))
 
+# The runtime makes QLinearSoftmax of a Softmax between Q/DQ pairs, planned or not: its largest entry, e^-5 of the largest float over
+# the axis' size, times 1 / scale overflows. Rows whose largest share is below 1.72 / size cannot fill their codes.
+LEAST = (LeastScale("Softmax", 1 / 148, "qlinear_softmax.cc"),)
+
 ONNXRUNTIME_CPU = Target(
     name="onnxruntime-cpu",  # no target by itself: the targets replace what differs
     title="onnxruntime CPU",
@@ -89,6 +93,7 @@ ONNXRUNTIME_CPU = Target(
         weight=Format("int8", symmetric=True, narrow=True),
         wide_activation=Format("uint16", symmetric=False, bits=16),
         small_weight=Format("int4", symmetric=True, bits=4),
+        least=LEAST,
     ),
     kernels=Kernels(KERNELS, dynamic=DYNAMIC, absorbed=("Relu", "Clip")),
     placement=Placement(attention="dynamic", float_anchor=True, float_pairs=_FLOAT_PAIRS),

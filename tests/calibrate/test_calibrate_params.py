@@ -211,3 +211,11 @@ def test_hqq_lowers_the_error_under_a_norm_that_forgives_outliers(symmetric):
         errors.append((rest**0.7).reshape(24, 2, 32).sum(axis=2))
     assert (errors[1] <= errors[0] * 1.0001).all()
     assert errors[1].sum() < 0.995 * errors[0].sum()
+
+
+@given(st.floats(-1.0, 0.0), st.floats(0.0, 1.0), st.booleans())
+def test_scales_stay_above_the_least_of_their_format(low: float, high: float, symmetric: bool) -> None:
+    params = params_for_range(Format("int8", symmetric, least_scale=1 / 148), low, high)
+    assert params.scale == 1 or params.scale >= np.float32(1 / 148)
+    assert params.low <= low + params.scale / 2
+    assert params.high >= high - params.scale / 2

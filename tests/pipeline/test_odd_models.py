@@ -112,3 +112,18 @@ def test_an_input_may_not(tmp_path: Path, kind: str) -> None:
     assert load(tmp_path / "model.onnx").type_of("x") == graph.type_of("x")
     with pytest.raises(QConvertError, match=r"M010.*input `x` is no tensor"):
         qconvert.convert(tmp_path / "model.onnx", tmp_path / "out", target="x86-vnni")
+
+
+@pytest.mark.parametrize("size", [1, 2, 32])
+def test_even_shares_survive_the_integer_softmax(tmp_path: Path, size: int) -> None:
+    """QLinearSoftmax, which onnxruntime makes of any Softmax between Q/DQ pairs, overflows in small output scales."""
+    graph = text_model(
+        "(float[1,16] x) => (float[1,8] y) { g = Gemm(x, w, b) h = Sigmoid(g) s = Softmax(h) y = Gemm(s, v, d) }",
+        w=random(16, size),
+        b=random(size),
+        v=random(size, 8),
+        d=random(8) * np.float32(0.1),
+    )
+    record = convert(graph, tmp_path, "x86-vnni")
+    assert record.measurements.fidelity is not None
+    assert record.measurements.fidelity.sqnr_db > 30
