@@ -47,7 +47,8 @@ class Request:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """What no output may replace: the model, and the dataset with all that lies in it."""
-        return (self.model,) if self.data is None else (self.model, self.data)
+        model = () if self.model.is_dir() else (self.model,)  # no model at all, which is told when it is read
+        return model if self.data is None else (*model, self.data)
 
     @property
     def baseline(self) -> Path | None:

@@ -98,7 +98,7 @@ class Checkpoint:
                 name: [Move.model_validate(s) for s in steps] for name, steps in content["proposals"].items()
             }
         except FileNotFoundError:
-            return "there is none"
+            return "no interrupted search left anything here"
         except (OSError, ValueError, KeyError, AttributeError) as error:
             return f"it cannot be read: {error}"
         return None
