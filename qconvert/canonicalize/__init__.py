@@ -13,6 +13,7 @@ from ..errors import Diagnostic, QConvertError, fail
 from ..graph import Graph, infer_types
 from .auto_pad import explicit_pads
 from .average_pool import average_pool_to_conv
+from .clamps import join_clamps
 from .constants import constants_to_weights
 from .conv_pad import pad_into_conv
 from .dead_code import drop_dead_code
@@ -31,6 +32,7 @@ from .matmul_add import matmul_add_to_gemm
 from .names import name_nodes
 from .no_ops import drop_no_ops
 from .opset import raise_opset
+from .reduce_axes import plain_reductions
 from .rewrite import Rewrite, Rule
 from .stem_channels import pad_stem_channels
 from .unfuse import unfuse
@@ -61,6 +63,8 @@ RULES: dict[str, Rule] = {
     "unfuse": Rule(unfuse, "operators fused by onnxruntime -> standard operators"),
     "no-ops": Rule(drop_no_ops, "Identity, Dropout and Cast to the same type removed"),
     "fold-constants": Rule(fold_constants, "results known beforehand -> weights"),
+    "clamps": Rule(join_clamps, "Max and Min with a number -> Relu or Clip, clamps in a row -> one"),
+    "reduce-axes": Rule(plain_reductions, "axes of reductions without a rule for none"),
     "auto-pad": Rule(explicit_pads, "auto_pad -> explicit pads"),
     "conv-pad": Rule(pad_into_conv, "Pad + Conv -> Conv"),
     "gemm": Rule(plain_gemm, "Gemm with alpha and beta of 1"),

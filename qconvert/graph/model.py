@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +38,12 @@ class TensorType:
     def rank(self) -> int | None:
         """Number of dimensions, None if unknown."""
         return None if self.shape is None else len(self.shape)
+
+    @property
+    def size(self) -> int | None:
+        """Number of elements, None if not every dimension is a number."""
+        dims = [dim for dim in self.shape or () if isinstance(dim, int)]
+        return prod(dims) if self.shape is not None and len(dims) == len(self.shape) else None
 
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
@@ -158,6 +165,18 @@ class Graph:
         if weight is not None:
             return TensorType(weight.dtype, weight.shape)
         return self.types.get(name, TensorType())
+
+    @cached_property
+    def constants(self) -> Mapping[str, TensorType]:
+        """Every constant that the model stores: weights, values of Constant nodes, and those of bodies."""
+        found = {name: self.type_of(name) for name in self.weights}
+        for node in self.nodes:
+            value = node.attr("value") if node.op == "Constant" else None
+            if isinstance(value, np.ndarray):
+                found[node.outputs[0]] = TensorType(str(value.dtype), value.shape)
+            for body in node.bodies:
+                found |= {f"{node.name}/{name}": kind for name, kind in body.constants.items()}
+        return found
 
     def weight_shape(self, name: str) -> tuple[int, ...]:
         """Shape of a weight."""

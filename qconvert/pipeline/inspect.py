@@ -38,7 +38,7 @@ def inspect_model(path: Path) -> Inspection:
         model=model_info(path, original),
         operators=dict(Counter(f"{n.domain}.{n.op}".lstrip(".") for n in original.nodes).most_common()),
         macs=first.plan.prediction.macs if first else 0,
-        weights=_largest({name: original.type_of(name) for name in original.weights}),
+        weights=_largest(dict(original.constants)),
         activations=_largest(
             {n: TensorType("float32", s) for n, s in first.plan.shapes.items() if _is_float(first.graph, n)}
             if first

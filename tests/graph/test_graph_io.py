@@ -199,3 +199,14 @@ def test_nodes_keep_their_names_beside_nameless_ones() -> None:
         node.name = name
     names = [node.name for node in from_proto(proto).nodes]
     assert names == ["node_1", "node", "twice", "twice_1"]
+
+
+def test_constants_of_nodes_and_bodies_are_counted() -> None:
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[3] x) => (float[3] y) <float[3] w = {1, 2, 3}> {
+            k = Constant <value = float[2] {1, 2}> ()
+            y = If (c) <then_branch = t () => (float[3] p) { v = Constant <value = float[3] {4, 5, 6}> () p = Add (x, v) },
+                        else_branch = e () => (float[3] q) { q = Mul (x, w) }>
+        }"""
+    )
+    assert sorted(kind.size or 0 for kind in from_proto(proto).constants.values()) == [2, 3, 3]

@@ -103,7 +103,7 @@ def model_info(path: Path, graph: Graph) -> ModelInfo:
         sha256=sha256(*model_files(path, graph)),
         opset=graph.opset,
         nodes=len(graph.nodes),
-        parameters=sum(int(w.size) for w in graph.weights.values()),
+        parameters=sum(kind.size or 0 for kind in graph.constants.values()),
         inputs={name: str(graph.type_of(name)) for name in graph.feeds},
         outputs={name: str(graph.type_of(name)) for name in graph.outputs},
     )
