@@ -67,9 +67,8 @@ class OpSpec:
         return self.roles[min(index, len(self.roles) - 1)]
 
 
-ATTENTION = (
-    "com.microsoft.Attention"  # onnxruntime's: the product that gives queries, keys and values, and what follows
-)
+# onnxruntime's: the product that gives queries, keys and values, and what follows.
+ATTENTION = "com.microsoft.Attention"
 D, W, B, P = Role.DATA, Role.WEIGHT, Role.BIAS, Role.PARAM
 
 OPS: dict[str, OpSpec] = {
@@ -217,9 +216,8 @@ def macs(node: Node, graph: Graph, shapes: Shapes) -> int:
             return prod(out) * (weight[-2] if len(weight) > 1 else weight[0])
         case "LSTM" | "GRU" | "RNN":
             data = shapes.get(node.input(0))
-            return (
-                0 if data is None else prod(data[:2]) * prod(weight[:2]) * (weight[2] + weight[1] // _GATES[node.key])
-            )
+            rows = 0 if data is None else prod(data[:2])
+            return rows * prod(weight[:2]) * (weight[2] + weight[1] // _GATES[node.key])
         case "com.microsoft.Attention":
             data = shapes.get(node.input(0))
             return 0 if data is None else prod(data) * weight[-1]

@@ -23,7 +23,6 @@ class Net:
 
     Attributes:
         shapes: of every value so far, without its batch axis.
-        folded: values with several images in one row of the batch axis; nothing may join them with others.
     """
 
     rng: np.random.Generator

@@ -40,6 +40,11 @@ class Sketch:
     counts: Array
     levels: Array | None = None
 
+    @property
+    def reach(self) -> float:
+        """Largest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
     def merged(self, other: Sketch) -> Sketch:
         """The sketch of both sets of values; commutative and associative."""
         if not (self.size and other.size):

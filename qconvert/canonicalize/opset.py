@@ -61,9 +61,8 @@ def raise_opset(graph: Graph, minimum: int) -> Rewrite:
 def _with_new_weights(graph: Graph, changed: Graph) -> Graph:
     """What were attributes before are inputs now; they become weights, so that no nodes are added to those that are known."""
     added = [n for n in changed.nodes if is_op(n, "Constant") and n.output not in graph.producer]
-    return nodes_to_weights(
-        changed, {n.output: n.attr("value") for n in added if isinstance(n.attr("value"), np.ndarray)}
-    )
+    values = {n.output: n.attr("value") for n in added if isinstance(n.attr("value"), np.ndarray)}
+    return nodes_to_weights(changed, values)
 
 
 def _with_large_as_inputs(graph: Graph, large: Mapping[str, Weight]) -> Graph:

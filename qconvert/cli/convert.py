@@ -162,10 +162,9 @@ def _convert(asked: Asked, tracking: Tracking, as_json: bool, quiet: bool) -> in
         else:
             records = (tracked(requests[0], tracking, listener),)
     code = _show_several(found, as_json, quiet) if several else _show(records[0], as_json, quiet)
-    for request, record in (
-        zip(requests, records, strict=False) if asked.update_baseline and not (code or quiet) else ()
-    ):
-        print(f"wrote the baseline {request.baseline} of {record.target}", file=sys.stderr)
+    if asked.update_baseline and not (code or quiet):
+        for request, record in zip(requests, records, strict=True):
+            print(f"wrote the baseline {request.baseline} of {record.target}", file=sys.stderr)
     return code
 
 

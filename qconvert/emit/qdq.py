@@ -74,10 +74,8 @@ class QdqWriter:
                 both = (self.weights[node.name, 1], self.weights[node.name, 2])
                 self.edit.replace(node, dynamic_lstm(self.constants, self.graph, node, both))
             case Kind.DYNAMIC:
-                params, write = (
-                    self.weights[node.name, 1],
-                    dynamic_attention if node.key == ATTENTION else dynamic_product,
-                )
+                write = dynamic_attention if node.key == ATTENTION else dynamic_product
+                params = self.weights[node.name, 1]
                 self.edit.replace(node, *write(self.edit, self.constants, node, params, self._shared))
             case Kind.LOOKUP | Kind.WEIGHT_ONLY:
                 self.edit.replace(node, *self._stored(node))

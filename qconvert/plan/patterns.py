@@ -41,7 +41,7 @@ _MASK_STEPS = _CARRY | {
     "And",
     "Or",
 }
-FUSED_ATTENTION = {
+_FUSED_ATTENTION = {
     "Attention",
     ATTENTION,
     "com.microsoft.MultiHeadAttention",
@@ -63,7 +63,7 @@ def attention_softmaxes(graph: Graph) -> tuple[Node, ...]:
 
 def has_attention(graph: Graph) -> bool:
     """Whether the model has attention, spelled out or as one operator."""
-    return any(node.key in FUSED_ATTENTION for node in graph.nodes) or bool(attention_softmaxes(graph))
+    return any(node.key in _FUSED_ATTENTION for node in graph.nodes) or bool(attention_softmaxes(graph))
 
 
 def _product_before(graph: Graph, softmax: Node) -> Node | None:

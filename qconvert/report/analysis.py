@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..optimize.sensitivity import Move
 from ..tune.model import Analysis, LayerSensitivity, TensorSensitivity
 from .words import decibel, size
 
@@ -140,11 +139,5 @@ def _outliers(channels: tuple[int, ...], ratio: float) -> str:
 def _rules(found: Analysis) -> Text:
     text = Text("to paste into the recipe", style="bold")
     for step in found.steps:
-        text.append(f"\n# {step_text(step)}", "dim")
+        text.append(f"\n# {step}, {step.reason}, {size(max(step.bytes, 0))} more", "dim")
     return text.append("\n" + found.rules.rstrip(), "default")
-
-
-def step_text(step: Move) -> str:
-    """What a step is for, what it gains, and what it costs."""
-    gain = f"{decibel(step.before_db)} -> {decibel(step.after_db)}"
-    return f"{step.about}: {gain} predicted, {step.us:+.1f} us, {size(max(step.bytes, 0))} more"

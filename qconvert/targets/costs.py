@@ -12,8 +12,8 @@ class Cost:
     Attributes:
         fixed: of every call.
         mac, read, write, weight: of each multiply-accumulate, input, output and weight element.
-        row: of each kernel row that is applied to one output row of 16 channels; pixel: of each output position; tap: of each output position and kernel position; column: of each element of the
-            im2col matrix.
+        row: of each kernel row that is applied to one output row of 16 channels; pixel: of each output position; tap: of each
+            output position and kernel position; column: of each element of the im2col matrix.
         out_block, in_block: multiples to which the kernel rounds up output channels, and input channels times kernel area.
         blocked: elements too are stored in blocks of out_block channels.
     """
@@ -37,7 +37,8 @@ class CostModel:
     """Deterministic time model of a target; it never measures anything.
 
     Attributes:
-        real, integer, dynamic: class of call in float, in integers, with dynamic ranges, to its cost; a class without a row falls back to a more general one.
+        real, integer, dynamic: class of call in float, in integers, with dynamic ranges, to its cost; a class without a row falls
+            back to a more general one.
         quantize, dequantize: one conversion of a tensor; relayout: added where a 4-D tensor crosses, as layouts differ.
         source: where the figures come from.
         float_mac_price: how many times the average time of a multiply-accumulate must be saved by leaving one float.

@@ -24,9 +24,8 @@ _UNARY = frozenset({"Abs", "Neg", "Sqrt", "Exp", "Log", "Erf", "Reciprocal", "Fl
 NORMS = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "LRN", "LpNormalization", "MeanVarianceNormalization"})  # fmt: skip
 _FREE = VIEWS | NO_OPS  # need no kernel
 POINTWISE = ACTIVATIONS | _BINARY | _UNARY | {"BatchNormalization"}
-ABSORBING = (
-    POINTWISE | NORMS | POOLS | {"LpPool", "GlobalLpPool"}
-)  # kernels that can read or write integers by themselves
+# Kernels that can read or write integers by themselves.
+ABSORBING = POINTWISE | NORMS | POOLS | {"LpPool", "GlobalLpPool"}
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _SHORT = {
     "float32": "f32",

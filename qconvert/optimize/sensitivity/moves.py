@@ -37,7 +37,7 @@ class Board:
         }
 
     def active(self, state: MovedPlan) -> frozenset[int]:
-        """Columns of the errors that a state makes."""
+        """Columns of the errors that a plan with some moves makes."""
         return frozenset(self._of_tensors(state, self.state.plan.tensors)) | frozenset(
             self._of_nodes(state, state.nodes)
         )
@@ -61,7 +61,7 @@ class Board:
                 yield self._column["dynamic", name, ""]
 
     def after(self, state: MovedPlan, columns: frozenset[int], move: Move) -> tuple[MovedPlan, frozenset[int]]:
-        """MovedPlan and columns after a move, looking only at what it touches."""
+        """The plan and the columns after a move, looking only at what it touches."""
         new, of_tensors = state.made(move), move.row.of == "tensors"
         touched = set(move.names) if of_tensors else {t for name in move.names for t in self._affects[name]}
         nodes = () if of_tensors else move.names

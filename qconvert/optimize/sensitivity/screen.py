@@ -109,9 +109,8 @@ class _Bench:
 
     def __init__(self, graph: Graph, found: Sequence[ErrorSource], threads: int) -> None:
         self._graph, self._sources = graph, tuple(found)
-        self._options = Options(
-            optimize=False, threads=threads
-        )  # the graphs have thousands of nodes, which optimizing would take minutes for
+        # The graphs have thousands of nodes, which optimizing would take minutes for.
+        self._options = Options(optimize=False, threads=threads)
         self._made: dict[_Shape, tuple[_Errors, Session, _Products, Session]] = {}
         self._rows: list[Array] = []
         self._sums: list[list[list[Array]]] = []

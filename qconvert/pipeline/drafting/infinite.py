@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isinf
 
 from ...calibrate import Sketch, Sketcher, collect
 from ...data import Dataset
@@ -36,16 +37,12 @@ def _kept(planned: Planned, sketches: Mapping[str, Sketch]) -> dict[str, Reason]
     """Nodes that write or read a tensor which shares its scale with one that takes infinite values."""
     plan, found = planned.plan, dict[str, Reason]()
     for group, taps in plan.group_taps.items():
-        wide = next((name for name in taps if name in sketches and _infinite(sketches[name])), None)
+        wide = next((name for name in taps if name in sketches and isinf(sketches[name].reach)), None)
         if wide is not None:
             reason = Reason("P007", f"`{wide}` takes infinite values, as masks do")
             members = [name for name, tensor in plan.tensors.items() if tensor.group == group]
             found.update({node: reason for name in members for node in around(plan, planned.graph, name)})
     return found
-
-
-def _infinite(sketch: Sketch) -> bool:
-    return max(abs(sketch.low), abs(sketch.high)) == float("inf")
 
 
 def _missing(

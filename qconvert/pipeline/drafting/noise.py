@@ -8,11 +8,10 @@ import numpy as np
 
 from ...calibrate import Sketch, sketch_of
 from ...graph import Graph, Node
-from ...ops import Tie, spec
+from ...ops import CLAMPS
 
-_NOISE = (
-    2.0**-18
-)  # float32 keeps 24 bits, of which several roundings take some; integer kernels shift sums by 20 bits at most
+# float32 keeps 24 bits, of which several roundings take some; integer kernels shift sums by 20 bits at most.
+_NOISE = 2.0**-18
 
 
 def without_noise(graph: Graph, sketches: Mapping[str, Sketch]) -> Mapping[str, Sketch]:
@@ -24,19 +23,12 @@ def without_noise(graph: Graph, sketches: Mapping[str, Sketch]) -> Mapping[str, 
     found = dict(sketches)
     for node in graph.nodes:
         if node.op in ("Add", "Sub"):
-            inputs = max((_reach(sketches[name]) for name in node.inputs if name in sketches), default=0.0)
-            seen = [name for name in _seen(graph, node) if name in found and _reach(found[name]) < inputs * _NOISE]
+            inputs = max((sketches[name].reach for name in node.inputs if name in sketches), default=0.0)
+            seen = [name for name in _seen(graph, node) if name in found and found[name].reach < inputs * _NOISE]
             found |= dict.fromkeys(seen, sketch_of(np.zeros(1, np.float32)))
     return found
 
 
 def _seen(graph: Graph, node: Node) -> tuple[str, ...]:
     """The result of a node, and what a clamp makes of it."""
-    clamps = (
-        n.output for n in graph.consumers_of(node.output) if (row := spec(n)) is not None and row.tie is Tie.CLAMP
-    )
-    return (node.output, *clamps)
-
-
-def _reach(sketch: Sketch) -> float:
-    return max(abs(sketch.low), abs(sketch.high))
+    return (node.output, *(n.output for n in graph.consumers_of(node.output) if n.op in CLAMPS))

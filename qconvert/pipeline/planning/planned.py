@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ...canonicalize import Canonical, canonicalize
 from ...errors import Diagnostic, QConvertError, Severity
-from ...graph import Edit, Graph
+from ...graph import Edit, Graph, TensorType, weight
 from ...lift import Lifted, Span, spread
 from ...plan import Exceptions, Kind, Plan, Reason, around, plan
 from ...recipe import Recipe, SourceMap, resolve_rules
 from ...recipe.types import HALVES, Change
-from ...runtime import Feed, concrete_shapes
+from ...runtime import Feed, assumed_inputs, concrete_shapes, observe, synthetic_feed
 from ...targets import Target
 from ...targets.costs import CostModel
 from ..events import Stages
@@ -302,9 +302,6 @@ def with_types(graph: Graph, sizes: Mapping[str, int], feed: Feed | None = None)
     missing = [name for name in graph.values() if graph.type_of(name).dtype is None and not graph.type_of(name).other]
     if not missing:
         return graph
-    from ...graph import TensorType, weight
-    from ...runtime import assumed_inputs, observe, synthetic_feed
-
     try:
         found = observe(graph, missing, feed or synthetic_feed(assumed_inputs(graph, sizes)))
     except QConvertError as error:
