@@ -6,48 +6,18 @@ largest error is 0.0005. The argument is clipped to 10, where sigmoid is 1 for 8
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod, sqrt
-from typing import Any
 
 import numpy as np
 
 from ..errors import Diagnostic
-from ..graph import Array, Edit, Graph, Node
+from ..graph import Graph, Node
+from .chain import Chain, Decomposition, always, taken_apart
 from .gelu import gelu_by_erf
 from .match import produced_by, static_dims
-from .rewrite import Change, Rewrite, label, left, sweep
+from .rewrite import Change, Rewrite, sweep
 
 _MOST_COPIES = 16
-
-
-class Chain:
-    """Nodes that together replace one, the last of them giving its output."""
-
-    def __init__(self, graph: Graph, edit: Edit, node: Node) -> None:
-        self.graph, self.edit, self.node = graph, edit, node
-        self.nodes: list[Node] = []
-
-    def add(self, op: str, *inputs: str | float | Array, last: str = "", **attributes: Any) -> str:
-        """Append an operator; numbers and arrays become weights. `last`: the output that it gives."""
-        names = tuple(i if isinstance(i, str) else self._weight(i) for i in inputs)
-        name = f"{self.node.name}_{op}" if last != self.node.output else self.node.name
-        output = last or self.edit.fresh(f"{self.node.output}_{op}")
-        self.nodes.append(
-            Node(op, names, (output,), attributes, self.edit.fresh_node(name) if name != self.node.name else name)
-        )
-        return output
-
-    def _weight(self, value: float | Array) -> str:
-        array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, np.float32)
-        return self.edit.add_weight(f"{self.node.name}_constant", array)
-
-    def done(self) -> None:
-        """Put the chain in the node's place."""
-        self.edit.replace(self.node, *self.nodes)
-
-
-Decomposition = Callable[[Chain], None]
 
 
 def decompose(graph: Graph) -> Rewrite:
@@ -59,28 +29,10 @@ def decompose(graph: Graph) -> Rewrite:
 
 def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
     row = DECOMPOSITIONS.get(node.op) if not node.domain else None
-    if row is None:
-        return None
-    why, build = row
-    reason = why(graph, node)
-    if reason is None:
-        return None
-    if reason:
-        return left(node, reason)
-
-    def apply(edit: Edit) -> None:
-        chain = Chain(graph, edit, node)
-        build(chain)
-        chain.done()
-
-    return Change(f"{label(node)} -> operators with integer kernels", (node,), apply)
+    return None if row is None else taken_apart(graph, node, row, "operators with integer kernels")
 
 
-# --- conditions: "" to go ahead, a reason for a note, None where the row does not speak of the node -------------------------
-
-
-def _always(graph: Graph, node: Node) -> str | None:
-    return ""
+# --- conditions ----------------------------------------------------------------------------------------------------------
 
 
 def _one_output(graph: Graph, node: Node) -> str | None:
@@ -224,15 +176,17 @@ def _sum(chain: Chain) -> None:
         now = chain.add("Add", now, other, last=chain.node.output if n == len(rest) - 1 else "")
 
 
-DECOMPOSITIONS: dict[str, tuple[Callable[[Graph, Node], str | None], Decomposition]] = {
-    "HardSigmoid": (_always, _hard_sigmoid),
-    "Gelu": (_always, _gelu),
-    "LayerNormalization": (lambda graph, node: _one_output(graph, node) or _sized(graph, node), _layer_norm),
-    "BatchNormalization": (_constant_statistics, _batch_norm),
-    "Tile": (_copies, _tile),
-    "DepthToSpace": (_by_columns, _columns_first),
-    "Div": (_root, _over_root),
-    "Reciprocal": (_root, _over_root),
-    "Pow": (_cube, _third_power),
-    "Sum": (_many, _sum),
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    "HardSigmoid": Decomposition(always, _hard_sigmoid),
+    "Gelu": Decomposition(always, _gelu),
+    "LayerNormalization": Decomposition(
+        lambda graph, node: _one_output(graph, node) or _sized(graph, node), _layer_norm
+    ),
+    "BatchNormalization": Decomposition(_constant_statistics, _batch_norm),
+    "Tile": Decomposition(_copies, _tile),
+    "DepthToSpace": Decomposition(_by_columns, _columns_first),
+    "Div": Decomposition(_root, _over_root),
+    "Reciprocal": Decomposition(_root, _over_root),
+    "Pow": Decomposition(_cube, _third_power),
+    "Sum": Decomposition(_many, _sum),
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import Diagnostic
 from ..graph import Edit, Graph, Node
-from .decompose import Chain
+from .chain import Chain
 from .match import static_dims
 from .rewrite import Change, Rewrite, label, sweep
 

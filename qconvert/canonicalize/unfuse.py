@@ -6,16 +6,15 @@ them has an integer kernel. The runtime fuses again when it loads the result. So
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
 from ..errors import Diagnostic
-from ..graph import Edit, Graph, Node
-from .decompose import Chain
+from ..graph import Graph, Node
+from .chain import Chain, Decomposition, always, taken_apart
 from .match import like, without
-from .rewrite import Change, Rewrite, label, left, sweep
+from .rewrite import Change, Rewrite, sweep
 
 _LAYER_NORM, _GELU = 17, 20  # opsets that have the operators
 _SUM = 3  # output of SkipLayerNormalization that is the sum in front of it
@@ -26,33 +25,9 @@ def unfuse(graph: Graph) -> Rewrite:
     return sweep(graph, _attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """How one operator is taken apart.
-
-    Attributes:
-        why_not: why a call of it is left, "" where it is not.
-        build: adds its parts to a chain.
-    """
-
-    why_not: Callable[[Graph, Node], str]
-    build: Callable[[Chain], None]
-
-
 def _attempt(graph: Graph, node: Node) -> Change | Diagnostic | None:
     row = _ROWS.get(node.op) if node.domain == "com.microsoft" else None
-    if row is None:
-        return None
-    reason = row.why_not(graph, node)
-    if reason:
-        return left(node, reason)
-
-    def apply(edit: Edit) -> None:
-        chain = Chain(graph, edit, node)
-        row.build(chain)
-        chain.done()
-
-    return Change(f"{label(node)} -> standard operators", (node,), apply)
+    return None if row is None else taken_apart(graph, node, row, "standard operators")
 
 
 def _number(chain: Chain, value: float) -> Any:
@@ -189,16 +164,12 @@ def _quick_gelu(chain: Chain) -> None:
     chain.add("Mul", name, gate, last=chain.node.output)
 
 
-def _always(_: Graph, __: Node) -> str:
-    return ""
-
-
-_ROWS: dict[str, _Row] = {
-    "FusedConv": _Row(_why_not_layer, _conv),
-    "FusedGemm": _Row(_why_not_layer, _gemm),
-    "FusedMatMul": _Row(_why_not_matmul, _matmul),
-    "SkipLayerNormalization": _Row(_why_not_norm, _skip_norm),
-    "BiasGelu": _Row(_always, _bias_gelu),
-    "Gelu": _Row(_always, _gelu),
-    "QuickGelu": _Row(_always, _quick_gelu),
+_ROWS: dict[str, Decomposition] = {
+    "FusedConv": Decomposition(_why_not_layer, _conv),
+    "FusedGemm": Decomposition(_why_not_layer, _gemm),
+    "FusedMatMul": Decomposition(_why_not_matmul, _matmul),
+    "SkipLayerNormalization": Decomposition(_why_not_norm, _skip_norm),
+    "BiasGelu": Decomposition(always, _bias_gelu),
+    "Gelu": Decomposition(always, _gelu),
+    "QuickGelu": Decomposition(always, _quick_gelu),
 }

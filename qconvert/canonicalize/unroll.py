@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import Diagnostic
 from ..graph import Array, Edit, Graph, Node
-from .decompose import Chain
+from .chain import Chain
 from .lstm import why_not_fused, why_not_plain
 from .match import static_dims
 from .rewrite import Change, Rewrite, label, left, sweep
