@@ -13,7 +13,7 @@ from qconvert.errors import CODES, EXIT_CODES, EXIT_MEANINGS
 from qconvert.pipeline.words import vocabulary
 from qconvert.recipe import schema
 from qconvert.targets import TARGETS
-from qconvert.targets.kernels import Kernel, Limit
+from qconvert.targets.kernels import Kernel, Kernels, Limit
 
 FOLDER = Path(__file__).parent / "reference"
 _HEAD = "<!-- written by docs/reference.py; do not edit -->\n\n"
@@ -33,15 +33,13 @@ def targets() -> Iterator[str]:
     yield "# Targets and operators"
     yield ""
     yield "An operator becomes integer where its target has a kernel, the call meets the kernel's limits, and it gains by the cost model."
-    yield "`qconvert plan MODEL -t TARGET` says for every node what it becomes and why."
+    yield "`integer` has ranges that are known before, `dynamic` measures them at run time. `qconvert plan MODEL -t TARGET` says for every node"
+    yield "what it becomes and why."
     yield ""
-    kernels = {name: {k.op: k for k in target.kernels.integer} for name, target in TARGETS.items()}
+    ops = {kernel.op for target in TARGETS.values() for kernel in (*target.kernels.integer, *target.kernels.dynamic)}
     yield from _table(
         ("operator", *TARGETS),
-        [
-            (f"`{op}`", *("integer" if op in kernels[name] else "" for name in TARGETS))
-            for op in sorted({op for found in kernels.values() for op in found})
-        ],
+        [(f"`{op}`", *(_ways(target.kernels, op) for target in TARGETS.values())) for op in sorted(ops)],
     )
     for name, target in TARGETS.items():
         yield f"## {name}"
@@ -49,6 +47,16 @@ def targets() -> Iterator[str]:
         yield f"{target.title}. Activations {target.formats.activation}, weights {target.formats.weight}, {'per channel' if target.formats.per_channel else 'per tensor'}."
         yield ""
         yield from _table(("operator", "limits", "source"), [_kernel(k) for k in target.kernels.integer])
+        if target.kernels.dynamic:
+            yield "With ranges measured at run time (`mode: dynamic`):"
+            yield ""
+            yield from _table(("operator", "limits", "source"), [_kernel(k) for k in target.kernels.dynamic])
+
+
+def _ways(kernels: Kernels, op: str) -> str:
+    """How a target computes an operator in integers."""
+    ways = {"integer": kernels.of(op), "dynamic": kernels.measuring(op)}
+    return ", ".join(way for way, rows in ways.items() if rows)
 
 
 def _kernel(kernel: Kernel) -> tuple[str, str, str]:
