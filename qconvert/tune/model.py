@@ -66,7 +66,7 @@ class Analysis(Value):
 
     Attributes:
         predicted_db: output SQNR of everything together by first order; measured_db: on held-out calibration samples.
-        samples, directions: that the prediction looked at.
+        samples: number of those that the prediction looked at.
         corrected: biases take back the errors' means, so that only their spread counts.
         layers, tensors: the worst first, by what each does alone.
         steps: what leaves the worst few float; rules: the same to paste, with what it is expected to give.
