@@ -30,13 +30,12 @@ class Station:
     """A layer with its data: one array a sample, each with a batch axis.
 
     Attributes:
-        wanted_in, wanted_out: FP32 input and output.
+        wanted_out: FP32 output.
         got_in: input as the quantized graph delivers it.
         beside: what the output is added to lacks in the quantized graph, where that is known already: FP32 less delivered.
     """
 
     node: Node
-    wanted_in: Sequence[Array]
     wanted_out: Sequence[Array]
     got_in: Sequence[Array]
     beside: Sequence[Array] | None = None
@@ -77,12 +76,12 @@ def walk(reference: Graph, quantized: Graph, plan: Plan, feeds: Sequence[Feed], 
     waiting = {node.name for node in stations(reference, plan)}
     for node in stations(reference, plan):
         here = quantized.by_name[node.name]
-        wanted_in, wanted_out = wanted.values(node.input(0)), wanted.values(node.output)
+        wanted_out = wanted.values(node.output)
         got_in = [array.astype(np.float32, copy=False) for array in got.values(here.input(0))]
         if plan.nodes[node.name].kind is Kind.DYNAMIC:
             got_in = [_dynamic(array) for array in got_in]
         beside = _beside(node, wanted, got, waiting)
-        weights, bias = visit(Station(node, wanted_in, wanted_out, got_in, beside))
+        weights, bias = visit(Station(node, wanted_out, got_in, beside))
         waiting.discard(node.name)
         dtype = np.dtype(quantized.type_of(here.output).dtype or "float32")  # float16 where the rest of the file is
         got.put(here, [y.astype(dtype, copy=False) for y in run_layer(node, got_in, weights, bias, threads)])

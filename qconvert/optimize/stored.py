@@ -256,7 +256,7 @@ def _params_row(params: QuantParams, arrays: _Arrays) -> object:
 
 
 def _params(row: Any, arrays: list[Array]) -> QuantParams:
-    (dtype, symmetric, narrow, bits, exponents), scale, zero, table, axis, block = row
-    format_ = Format(dtype, symmetric, narrow, bits, tuple(exponents) if exponents else None)
+    (dtype, symmetric, narrow, bits, exponents, least), scale, zero, table, axis, block = row
+    format_ = Format(dtype, symmetric, narrow, bits, tuple(exponents) if exponents else None, least)
     levels = None if table is None else arrays[table]
     return QuantParams(format_, arrays[scale], arrays[zero], axis, block, levels)

@@ -129,7 +129,7 @@ def test_the_walk_shows_each_layer_its_fp32_and_its_delivered_input():
     with opened(draft.graph.with_(outputs=("a", "r", "b"))) as session:
         wanted = session.run(lab.fit[0])
     assert np.allclose(seen["n_a"].wanted_out[0], wanted["a"], atol=1e-5)
-    assert np.allclose(seen["n_b"].wanted_in[0], wanted["r"], atol=1e-5)
+    assert np.allclose(seen["n_b"].wanted_out[0], wanted["b"], atol=1e-5)
     error = np.abs(seen["n_b"].got_in[0] - wanted["r"])
     assert 0 < np.median(error[error > 0]) <= float(draft.activations["r"].scale)
 
