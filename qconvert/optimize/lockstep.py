@@ -1,6 +1,6 @@
 """Runs the FP32 graph and the quantized graph side by side, layer by layer, so that a layer sees what it will really get.
 
-Each layer that multiplies weights is a station: there the algorithm receives the layer's FP32 input and output and the input
+Each layer that multiplies weights is a station: there the algorithm receives the layer's FP32 output and the input
 that the quantized part before it delivers, may change weights and bias, and the quantized run goes on with the new ones. What
 lies between stations runs in the runtime as one piece. Every node thus runs once a sample, and only live values are kept.
 """
