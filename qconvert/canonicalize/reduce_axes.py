@@ -7,10 +7,12 @@ from .match import integers, without
 from .rewrite import Change, Rewrite, label, sweep
 
 _FLAG = "noop_with_empty_axes"
+# Of one value they give that value; the others take its magnitude, square or logarithm also where nothing is reduced.
+_UNCHANGED = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSumExp")
 
 
 def plain_reductions(graph: Graph) -> Rewrite:
-    """Drop `noop_with_empty_axes` where it says nothing, and reductions over no axes that it makes no-ops. Exact by definition.
+    """Drop `noop_with_empty_axes` where it says nothing, and reductions over no axes that change nothing. Exact by definition.
 
     Exporters write the attribute everywhere, and kernels refuse it.
     """
@@ -21,7 +23,7 @@ def _attempt(graph: Graph, node: Node) -> Change | None:
     if node.domain or not node.op.startswith("Reduce") or not node.attr(_FLAG):
         return None
     axes = integers(graph, node, "axes", 1) if node.input(1) or node.attr("axes") is not None else ()
-    if axes is None:
+    if axes is None or not (axes or node.op in _UNCHANGED):
         return None
     now = (
         node.with_(attributes=without(node, _FLAG))

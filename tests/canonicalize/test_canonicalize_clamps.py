@@ -53,3 +53,8 @@ def test_reductions_say_nothing_about_axes_that_are_there(text: str, wanted: lis
     result = check(graph)
     assert ops(result) == ["Relu", *wanted, "Neg"]
     assert all(node.attr("noop_with_empty_axes") is None for node in result.graph.nodes)
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMax", "ReduceLogSumExp", "ReduceL1", "ReduceL2", "ReduceSumSquare"])
+def test_reductions_over_no_axes_give_what_they_gave(op: str) -> None:
+    check(model(f"(float[2,4] x) => (float[2,4] y) {{ b = {op}<noop_with_empty_axes=1>(x) y = Neg(b) }}", opset=18))

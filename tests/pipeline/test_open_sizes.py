@@ -54,6 +54,13 @@ def test_samples_that_differ() -> None:
     assert typical([]) is None
 
 
+def test_a_first_axis_that_is_one_in_some_samples() -> None:
+    graph = text_model("(float[steps,3] x) => (float[steps,3] y) { y = Relu (x) }")
+    several = feeds((5, 3), (1, 3))
+    assert sizes_of(graph, several, same=True) == sizes_of(graph, several[::-1], same=True) == {}
+    assert sizes_of(graph, feeds((5, 3), (5, 3)), same=True) == {"steps": 5}
+
+
 def test_a_name_for_two_sizes_gives_none() -> None:
     graph = text_model("(float[n,3,n] x) => (float[n,3,n] y) { y = Relu (x) }")
     assert sizes_of(graph, feeds((1, 3, 8)), same=False) == {"n": 8}, "a batch of one says nothing"

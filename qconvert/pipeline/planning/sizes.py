@@ -35,7 +35,7 @@ def sizes_of(graph: Graph, samples: Sequence[Feed], same: bool) -> dict[str, int
     if chosen is None:
         return {}
     found = [_sizes(graph, feed) for feed in samples] if same else [_sizes(graph, chosen)]
-    together = {name: set().union(*(each[name] for each in found)) for name in found[0]}
+    together = {name: set().union(*(each.get(name, {1}) for each in found)) for name in found[0]}
     return {name: min(sizes) for name, sizes in together.items() if len(sizes) == 1}
 
 
