@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
-from .model import Dim, Graph, Node, TensorType, unused
+from .model import Dim, Graph, Node, TensorType
 from .weights import Mapped, Weight, dtype_name, onnx_dtype, weight
 
 Store: TypeAlias = Callable[[str, Weight], onnx.TensorProto]
@@ -74,10 +75,14 @@ def _graph(proto: onnx.GraphProto, folder: Path, **more: Any) -> Graph:
 
 def _nodes(protos: Sequence[onnx.NodeProto], folder: Path) -> Iterable[Node]:
     """Nodes with names that are unique in their graph; the first that has a name keeps it."""
-    taken, used = {proto.name for proto in protos}, {""}
+    taken, seen, numbers = {proto.name for proto in protos}, {""}, dict[str, Iterator[int]]()
     for proto in protos:
-        name = proto.name if proto.name not in used else unused(proto.name or "node", taken | used)
-        used.add(name)
+        name = hint = proto.name or "node"
+        if proto.name in seen:
+            while name in taken:
+                name = f"{hint}_{next(numbers.setdefault(hint, count(1)))}"
+        seen.add(name)
+        taken.add(name)
         attributes = {a.name: _attribute(a, folder) for a in proto.attribute}
         yield Node(proto.op_type, tuple(proto.input), tuple(proto.output), attributes, name, _domain(proto.domain))
 
