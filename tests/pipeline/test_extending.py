@@ -87,24 +87,24 @@ def test_range_method(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rewrite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_relu(graph: Graph) -> canonicalize.Rewrite:
-        """Relu of Relu is Relu."""
-        twice = [n for n in graph.nodes if n.op == "Relu" and (p := graph.producer.get(n.inputs[0])) and p.op == "Relu"]
+    def no_second(graph: Graph) -> canonicalize.Rewrite:
+        """Abs of Abs is Abs."""
+        twice = [n for n in graph.nodes if n.op == "Abs" and (p := graph.producer.get(n.inputs[0])) and p.op == "Abs"]
         nodes = tuple(n.with_(op="Identity") if n in twice else n for n in graph.nodes)
-        return canonicalize.Rewrite(graph.with_(nodes=nodes), tuple(f"Relu `{n.name}` -> nothing" for n in twice))
+        return canonicalize.Rewrite(graph.with_(nodes=nodes), tuple(f"Abs `{n.name}` -> nothing" for n in twice))
 
     shape = ("batch", 3, SIDE, SIDE)
     place.save(
         model(
-            [helper.make_node("Relu", ["x"], ["r"], name="a"), helper.make_node("Relu", ["r"], ["y"], name="b")],
+            [helper.make_node("Abs", ["x"], ["r"], name="a"), helper.make_node("Abs", ["r"], ["y"], name="b")],
             {"x": shape},
             {"y": shape},
         )
     )
-    monkeypatch.setitem(canonicalize.RULES, "toy", canonicalize.Rule(no_relu, "Relu of Relu"))
+    monkeypatch.setitem(canonicalize.RULES, "toy", canonicalize.Rule(no_second, "Abs of Abs"))
     record = convert(place)
-    assert ("toy", ("Relu `b` -> nothing",)) in [(rewrite.rule, rewrite.lines) for rewrite in record.rewrites]
-    assert sum(node.op == "Relu" for node in record.plan.nodes) == 1
+    assert ("toy", ("Abs `b` -> nothing",)) in [(rewrite.rule, rewrite.lines) for rewrite in record.rewrites]
+    assert sum(node.op == "Abs" for node in record.plan.nodes) == 1
 
 
 def test_emitter(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
