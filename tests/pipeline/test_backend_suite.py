@@ -28,6 +28,7 @@ _REFUSALS = {
     "M007": "a meaning that newer operators do not have",
     "M008": "it computes scales at run time",
     "M009": "onnxruntime's kernel does less than the operator",
+    "M010": "inputs without elements, or of open sizes",
     "M012": "no inputs",
     "M013": "NaN",
     "M014": "no integer kernel, where there is nothing else",
