@@ -28,6 +28,7 @@ from ...evaluate import (
 from ...graph import Graph
 from ...optimize import Draft
 from ...plan import Plan
+from ...report.rows import operator_rows
 from ...runtime import Options, Runnable, Session, available_memory, is_large_file
 from ..drafting.forms import Form
 from ..events import Stages
@@ -40,6 +41,7 @@ from .proof import raise_errors
 
 _MEMORY_MARGIN = 1.25  # weights in the kernels' own layout, and activations
 _SLOWER = 0.97  # closer to 1 is noise
+_TOLD = 3  # kinds of operators, and layers, that a warning names
 _GUESSING = 1.5  # times the accuracy of a coin with as many sides as there are classes
 _LAYER_SAMPLES = 4  # errors by layer differ by 20 dB and more, a few samples show that
 
@@ -86,7 +88,7 @@ def measure(
         size=size,
         latency=latency,
         layers=_layers(request, planned, made, samples, stages),
-        profile=_profile(request, path, samples, latency, stages) if latency else None,
+        profile=_profile(request, planned, path, samples, latency, stages),
         examples=with_pictures(evaluated.examples, samples, evaluated.candidates, dataset.classes),
         emulated=emulated,
     )
@@ -132,8 +134,6 @@ def _latency(request: Request, planned: Planned, path: Path, samples: Samples, s
                 Severity.NOTE,
             )
         )
-    if found.on_target and found.ratio < _SLOWER and planned.plan.prediction.integer_macs:
-        stages.note(_slower(planned.plan, found.ratio))
     return found
 
 
@@ -148,27 +148,37 @@ def _memory_missing(before: Path, after: Path) -> Diagnostic | None:
     return Diagnostic("V108", text, None, "measure it on a machine with more memory", Severity.NOTE)
 
 
-def _profile(request: Request, path: Path, samples: Samples, latency: Latency, stages: Stages) -> Profile:
+def _profile(
+    request: Request, planned: Planned, path: Path, samples: Samples, latency: Latency | None, stages: Stages
+) -> Profile | None:
+    if latency is None:
+        return None
     with stages.stage("profile"):
         options = Options(threads=request.recipe.evaluation.threads, prepack=True)
-        return measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
+        found = measure_operators(request.model, path, options, next(iter(samples)).feed, latency)
+    if latency.on_target and latency.ratio < _SLOWER and planned.plan.prediction.integer_macs:
+        stages.note(_slower(planned.plan, latency.ratio, found))
+    return found
 
 
-def _slower(plan: Plan, ratio: float) -> Diagnostic:
-    """The warning that names what loses and the rule that would leave it float."""
+def _slower(plan: Plan, ratio: float, profile: Profile) -> Diagnostic:
+    """The warning that says where the time goes, and what would leave it float."""
+    grown = sorted((row for row in operator_rows(profile) if row.us > row.float_us), key=lambda r: r.float_us - r.us)
+    where = ", ".join(f"{row.family} {row.float_us / 1e3:.2f} -> {row.us / 1e3:.2f} ms" for row in grown[:_TOLD])
     losing = sorted(
         (p.integer_ns - p.float_ns, name)
         for name, p in plan.nodes.items()
         if p.kind.value == "integer" and p.integer_ns > p.float_ns
-    )[-3:]
+    )[-_TOLD:]
     names = ", ".join(f'"{name}"' for _, name in reversed(losing))
-    hint = (
+    return Diagnostic(
+        "V100",
+        f"the result is slower than FP32 on this host: {ratio:.2f}x" + (f"; longer take {where}" if where else ""),
+        None,
         f"rules: [{{match: {{name: [{names}]}}, set: {{keep: float}}}}]"
         if names
-        else "keep the FP32 model for this host"
-    )
-    return Diagnostic(
-        "V100", f"the result is slower than FP32 on this host: {ratio:.2f}x", None, hint, Severity.WARNING
+        else "`qconvert tune --min-speedup 1` looks for what to leave float; else keep the FP32 model for this host",
+        Severity.WARNING,
     )
 
 
