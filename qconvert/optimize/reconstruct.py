@@ -86,7 +86,7 @@ _PREVIEW = 16
 _FEW_BITS, _MANY_BITS = 4, 8
 _ENOUGH = 8  # samples, to judge with half of them
 _MATRICES = 5  # that live at once: the Gram matrix, damped, inverse, factor, copy
-_LIVE = 4  # tensors of the largest size that live at once, in both graphs together (measured: 3.8)
+_LIVE = 6  # tensors of the largest size that live at once, in both graphs together, with room for what the process holds besides
 
 
 def _affordable(draft: Draft, megabytes: float) -> int:
