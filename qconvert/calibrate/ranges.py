@@ -184,7 +184,8 @@ def block_rows(array: Array, axis: int | None, block: int) -> Array:
     if not block:
         return rows
     missing = -rows.shape[1] % block
-    return np.pad(rows, ((0, 0), (0, missing))).reshape(-1, block)
+    filled = np.pad(rows, ((0, 0), (0, missing))) if missing else rows
+    return filled.reshape(-1, block)
 
 
 _IN_CACHE = 1 << 17  # elements whose intermediate results stay near the processor

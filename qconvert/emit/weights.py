@@ -40,7 +40,8 @@ def _blocks(codes: Array, params: QuantParams) -> Array:
     """Codes as [C, blocks, block], the last block of a channel filled up with 0."""
     rows = np.moveaxis(codes, params.axis or 0, 0).reshape(params.scale.shape[0], -1)
     missing = params.scale.shape[1] * params.block - rows.shape[1]
-    return np.pad(rows, ((0, 0), (0, missing))).reshape(*params.scale.shape, params.block)
+    filled = np.pad(rows, ((0, 0), (0, missing))) if missing else rows
+    return filled.reshape(*params.scale.shape, params.block)
 
 
 def _unsigned(codes: Array, format_: Format) -> Array:
